@@ -1,0 +1,1 @@
+//! Decode, mix to mono, resample.

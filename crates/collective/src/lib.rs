@@ -1,0 +1,1 @@
+//! c10d for Rust: store, process group, reducer, RNG, determinism.

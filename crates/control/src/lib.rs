@@ -1,0 +1,1 @@
+//! The pure core: tasks, gangs, leases, fences, retries.

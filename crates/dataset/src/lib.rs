@@ -1,0 +1,1 @@
+//! DESED and MAESTRO Real: manifests, label grid, masks, splits, sampler.

@@ -1,0 +1,1 @@
+//! The field's metrics: numbers in, numbers out.

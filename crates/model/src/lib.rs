@@ -1,0 +1,1 @@
+//! Front-ends, CRNN, transformers, fusion; checkpoints.

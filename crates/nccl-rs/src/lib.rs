@@ -1,0 +1,1 @@
+//! The NCCL process group as a run-time plugin.

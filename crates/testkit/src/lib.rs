@@ -1,0 +1,1 @@
+//! Fake clock, scripted network, builders; only ever a dev-dependency.

@@ -1,0 +1,1 @@
+//! Losses, optimizer, EMA, schedules, augmentation, the loop, prediction.

@@ -1,0 +1,22 @@
+//! Ids and plain data that every room shares.
+//!
+//! Nothing here does I/O, reads a clock or knows a wire format. A [`TaskSpec`] is the complete description of one task:
+//! `plan` writes it, `control` carries it unopened, `worker` and `train` obey it.
+
+mod digest;
+mod failure;
+mod ids;
+mod progress;
+mod scores;
+mod spec;
+mod split;
+mod task;
+
+pub use digest::{Digest, DigestError, DigestHasher};
+pub use failure::{Failure, FailureClass};
+pub use ids::{Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp, WorkerId};
+pub use progress::{MetricPoint, Progress, ProgressUnit};
+pub use scores::{ClassScore, ScoreReport, Subject};
+pub use spec::*;
+pub use split::Split;
+pub use task::{InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key};

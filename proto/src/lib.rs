@@ -1,0 +1,1 @@
+//! The wire: .proto files, generated code, conversions that validate.

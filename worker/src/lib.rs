@@ -1,0 +1,1 @@
+//! Obeys, supervises and survives.
