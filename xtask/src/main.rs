@@ -1,2 +1,49 @@
-//! The project's chores.
-fn main() {}
+//! The project's chores: `cargo xtask <verb>`.
+//!
+//! Everything a newcomer or a build machine needs, starting from the Rust toolchain, a C++ compiler and Python with pip.
+//! Every verb says what it does, can be interrupted and repeated, and does no work twice.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore talks to the person who called it"
+)]
+
+mod demo;
+mod libtorch;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the main job on this machine: fetch libtorch, build, make the demo data, train two iterations of an ensemble
+    Demo(demo::Args),
+    /// Run every test
+    Test(test::Args),
+    /// Fetch the pinned libtorch into .libtorch/
+    Libtorch(libtorch::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Libtorch(args) => libtorch::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -45,7 +45,9 @@ impl Fence {
 }
 
 /// Dense index 0..N−1 of a rank process in its gang.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Rank(pub u32);
 
@@ -57,7 +59,9 @@ impl fmt::Display for Rank {
 
 /// A text that cannot be a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not a {what}: expected 1 to 200 characters out of a-z, A-Z, 0-9, '.', '_' and '-', not beginning with '.'")]
+#[error(
+    "{found:?} is not a {what}: expected 1 to 200 characters out of a-z, A-Z, 0-9, '.', '_' and '-', not beginning with '.'"
+)]
 pub struct IdError {
     what: &'static str,
     found: String,
@@ -67,7 +71,9 @@ pub struct IdError {
 fn valid_name(text: &str) -> bool {
     (1..=200).contains(&text.len())
         && !text.starts_with('.')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 macro_rules! text_id {
@@ -151,7 +157,9 @@ impl fmt::Display for TaskId {
 }
 
 /// Milliseconds since the Unix epoch, as the shell's clock gave them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
@@ -159,7 +167,10 @@ impl Timestamp {
     /// This much later; saturates.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// How long ago `earlier` was; zero if it is later.

@@ -14,7 +14,10 @@ mod task;
 
 pub use digest::{Digest, DigestError, DigestHasher};
 pub use failure::{Failure, FailureClass};
-pub use ids::{Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp, WorkerId};
+pub use ids::{
+    Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp,
+    WorkerId,
+};
 pub use progress::{MetricPoint, Progress, ProgressUnit};
 pub use scores::{ClassScore, ScoreReport, Subject};
 pub use spec::*;

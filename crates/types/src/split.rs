@@ -98,7 +98,10 @@ mod tests {
     #[test]
     fn the_serde_name_is_the_shown_name() {
         for split in Split::ALL {
-            assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
+            assert_eq!(
+                serde_json::to_string(&split).unwrap(),
+                format!("\"{split}\"")
+            );
         }
     }
 }
