@@ -1,0 +1,47 @@
+use tch::{Device, Tensor};
+use types::{Architecture, ModelSettings};
+
+use crate::{AtstMel, CrnnMel};
+
+/// The front-end that belongs to a transformer.
+#[derive(Debug)]
+enum TransformerFrontEnd {
+    Atst(AtstMel),
+}
+
+/// Both front-ends of a member's network.
+#[derive(Debug)]
+pub struct FrontEnds {
+    crnn: CrnnMel,
+    transformer: TransformerFrontEnd,
+}
+
+impl FrontEnds {
+    /// Front-ends for this network, on `device`.
+    #[must_use]
+    pub fn new(settings: &ModelSettings, device: Device) -> Self {
+        let transformer = match settings.architecture {
+            Architecture::AtstFrame => {
+                TransformerFrontEnd::Atst(AtstMel::new(settings.atst_floor, device))
+            }
+        };
+        Self {
+            crnn: CrnnMel::new(device),
+            transformer,
+        }
+    }
+
+    /// (batch, samples) to the linear CRNN mel (batch, 1, 128, 626).
+    #[must_use]
+    pub fn crnn(&self, waveforms: &Tensor) -> Tensor {
+        self.crnn.forward(waveforms)
+    }
+
+    /// (batch, samples) to the transformer's normalised features (batch, 1, bands, frames).
+    #[must_use]
+    pub fn transformer(&self, waveforms: &Tensor) -> Tensor {
+        match &self.transformer {
+            TransformerFrontEnd::Atst(mel) => mel.forward(waveforms),
+        }
+    }
+}
