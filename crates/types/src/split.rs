@@ -1,6 +1,9 @@
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::SplitFiles;
 
 /// A named part of the data (recipe 1.1). The `snake_case` name is used in plans, file names and artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +85,84 @@ impl Split {
     #[must_use]
     pub const fn is_maestro(self) -> bool {
         matches!(self, Self::MaestroTrain | Self::MaestroValidation)
+    }
+
+    /// Where the split's files lie below the data root in the published layout (recipe 1.1).
+    #[must_use]
+    pub fn standard_files(self) -> SplitFiles {
+        let (audio, metadata, durations) = match self {
+            Self::MaestroTrain => (
+                "audio/maestro_real_train_16k",
+                Some("metadata/maestro_real_train.tsv"),
+                None,
+            ),
+            Self::StrongTrain => (
+                "audio/train/strong_label_real_16k",
+                Some("metadata/train/audioset_strong.tsv"),
+                None,
+            ),
+            Self::ExternalStrongTrain => (
+                "audio/external_strong_16k",
+                Some("resources/external_strong_split/external_audioset_strong_train.tsv"),
+                None,
+            ),
+            Self::SynthTrain => (
+                "dcase_synth/audio/train/synthetic21_train/soundscapes_16k",
+                Some("dcase_synth/metadata/train/synthetic21_train/soundscapes.tsv"),
+                None,
+            ),
+            Self::WeakTrain => (
+                "audio/train/weak_16k",
+                Some("metadata/train/weak.tsv"),
+                None,
+            ),
+            Self::UnlabeledTrain => ("audio/train/unlabel_in_domain_16k", None, None),
+            // The audio of this split, and only the audio, lies outside `dcase_synth`.
+            Self::SynthValidation => (
+                "audio/validation/synthetic21_validation/soundscapes_16k",
+                Some("dcase_synth/metadata/validation/synthetic21_validation/soundscapes.tsv"),
+                Some("dcase_synth/metadata/validation/synthetic21_validation/durations.tsv"),
+            ),
+            Self::ExternalStrongValidation => (
+                "audio/external_strong_16k",
+                Some("resources/external_strong_split/external_audioset_strong_eval.tsv"),
+                Some("resources/external_strong_split/external_audioset_strong_dur.tsv"),
+            ),
+            Self::DesedValidation => (
+                "audio/validation/validation_16k",
+                Some("metadata/validation/validation.tsv"),
+                Some("metadata/validation/validation_durations.tsv"),
+            ),
+            Self::MaestroValidation => (
+                "audio/maestro_real_validation_16k",
+                Some("metadata/maestro_real_validation.tsv"),
+                Some("metadata/maestro_real_durations.tsv"),
+            ),
+            Self::PublicEval => (
+                "eval/desed_public_eval/audio/eval/public_16k",
+                Some("eval/desed_public_eval/metadata/eval/public.tsv"),
+                Some("eval/desed_public_eval/metadata/eval/public_durations.tsv"),
+            ),
+        };
+        SplitFiles {
+            audio: PathBuf::from(audio),
+            metadata: metadata.map(PathBuf::from),
+            durations: durations.map(PathBuf::from),
+        }
+    }
+
+    /// The published exclude list of this split, relative to the data root (recipe 1.1); most splits have none.
+    #[must_use]
+    pub fn standard_exclude(self) -> Option<PathBuf> {
+        let name = match self {
+            Self::StrongTrain => "audioset_strong",
+            Self::WeakTrain => "weak",
+            Self::UnlabeledTrain => "unlabeled",
+            _ => return None,
+        };
+        Some(PathBuf::from(format!(
+            "resources/exclude/{name}_exclude.tsv"
+        )))
     }
 }
 
