@@ -1,1 +1,25 @@
 //! A plan's TOML to a validated plan, a task graph and content keys.
+//!
+//! [`Plan::load`] reads a plan file and answers with a [`Plan`] or with *all* its [`Problems`], each with its place and
+//! a hint. [`Plan::graph`] makes the tasks. Nothing here runs anything, and only `load` touches files.
+
+mod check;
+mod estimate;
+mod files;
+mod graph;
+mod key;
+mod plan;
+mod problem;
+mod resolve;
+mod setting;
+mod settings;
+mod stage;
+mod walk;
+mod world;
+
+pub use estimate::Sizing;
+pub use key::{NUMERICS_VERSION, material};
+pub use plan::{Iteration, Member, Options, Plan};
+pub use problem::{Problem, Problems};
+pub use stage::{GpuBounds, StageSettings};
+pub use world::world_sizes;

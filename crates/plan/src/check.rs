@@ -1,0 +1,275 @@
+//! What single values cannot show: settings that contradict one another.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use types::{MemberName, ModelSettings, Split};
+
+use crate::problem::Problem;
+use crate::settings::PlanSettings;
+use crate::stage::StageSettings;
+use crate::walk::Origins;
+use crate::world::world_sizes;
+
+/// Which stage of which member in which iteration a check is about.
+pub(crate) struct Place<'a> {
+    pub(crate) number: u32,
+    pub(crate) stage: u32,
+    pub(crate) member: &'a MemberName,
+    /// The member's header, where a default is at fault.
+    pub(crate) header: &'a Range<usize>,
+}
+
+impl Place<'_> {
+    fn words(&self) -> String {
+        format!("iteration {}, stage {}, member `{}`", self.number, self.stage, self.member)
+    }
+
+    fn span(&self, origins: &Origins, keys: &[&str]) -> Range<usize> {
+        keys.iter().find_map(|key| origins.get(key).cloned()).unwrap_or_else(|| self.header.clone())
+    }
+}
+
+pub(crate) fn plan_settings(settings: &PlanSettings, origins: &Origins, text: &str, problems: &mut Vec<Problem>) {
+    for (key, example) in [("name", "name = \"my-run\""), ("data.root", "[data]\nroot = \"/data/dcase24_task4\"")] {
+        // A value that was given but is wrong has been reported already.
+        if !origins.contains_key(key) && !mentions(text, key) {
+            problems.push(Problem::of_file(format!("the plan has no `{key}`")).hint(format!("add:\n{example}")));
+        }
+    }
+    if let Some(span) = origins.get("name").filter(|_| MemberName::new(settings.name.as_str()).is_err()) {
+        problems.push(
+            Problem::new(span.clone(), "the plan's name cannot be the name of a folder")
+                .label("expected 1 to 200 characters out of a-z, A-Z, 0-9, '.', '_' and '-', not beginning with '.'"),
+        );
+    }
+    let evaluation = &settings.evaluation;
+    for (key, split, maestro) in [
+        ("evaluation.desed", evaluation.desed, false),
+        ("evaluation.maestro", evaluation.maestro, true),
+    ] {
+        let (Some(split), Some(span)) = (split, origins.get(key)) else { continue };
+        if split.is_maestro() != maestro {
+            let (is, metric) = if maestro { ("no split of MAESTRO", "mpAUC") } else { ("a split of MAESTRO", "PSDS") };
+            problems.push(
+                Problem::new(span.clone(), format!("`{split}` is {is}, and `{key}` is scored by {metric}"))
+                    .label(format!("cannot be scored by {metric}")),
+            );
+        } else if matches!(split, Split::WeakTrain | Split::UnlabeledTrain) {
+            problems.push(
+                Problem::new(span.clone(), format!("`{split}` has no strong labels to score against"))
+                    .label("cannot be scored"),
+            );
+        }
+    }
+    for key in ["data.exclude", "data.files", "predict.shards"] {
+        let Some(span) = origins.get(key) else { continue };
+        let scored = [evaluation.desed, evaluation.maestro];
+        let unused = |split: &Split| !settings.splits.contains(split) && !scored.contains(&Some(*split));
+        let named: Vec<Split> = match key {
+            "data.exclude" => settings.exclude.keys().copied().collect(),
+            "data.files" => settings.files.keys().copied().collect(),
+            _ => settings.shards.keys().copied().collect(),
+        };
+        for split in named.into_iter().filter(unused) {
+            problems.push(
+                Problem::new(span.clone(), format!("`{key}` names `{split}`, which the plan does not use"))
+                    .label(format!("`{split}` is not in use"))
+                    .hint(format!("add it to `data.splits`, or remove it from `{key}`")),
+            );
+        }
+    }
+}
+
+/// Whether a key of the plan's top or of a single table stands somewhere in the text, right or wrong.
+fn mentions(text: &str, key: &str) -> bool {
+    let (table, last) = key.split_once('.').unwrap_or(("", key));
+    let table = toml::de::DeTable::parse_recoverable(text).0.into_inner().into_iter().find_map(|(name, value)| {
+        (table.is_empty() && name.get_ref() == last || !table.is_empty() && name.get_ref() == table).then_some(value)
+    });
+    match table.map(toml::Spanned::into_inner) {
+        None => false,
+        Some(_) if !key.contains('.') => true,
+        Some(toml::de::DeValue::Table(table)) => table.iter().any(|(name, _)| name.get_ref() == last),
+        Some(_) => true,
+    }
+}
+
+pub(crate) fn member_name(name: &str, span: &Range<usize>) -> Result<MemberName, Box<Problem>> {
+    let bad = |label: &str| {
+        Box::new(Problem::new(span.clone(), format!("`{name}` cannot be a member's name")).label(label))
+    };
+    if name == "ensemble" {
+        return Err(bad("this is the name of all members together"));
+    }
+    if name.contains('.') {
+        return Err(bad("a dot separates the parts of a task's name"));
+    }
+    if name.len() > 60 {
+        return Err(bad("longer than 60 characters"));
+    }
+    MemberName::new(name).map_err(|_| bad("expected characters out of a-z, A-Z, 0-9, '_' and '-'"))
+}
+
+pub(crate) fn member_names(names: &[(&str, Range<usize>)], problems: &mut Vec<Problem>) {
+    for (index, (name, span)) in names.iter().enumerate() {
+        if let Some((_, first)) = names[..index].iter().find(|(other, _)| other == name) {
+            problems.push(
+                Problem::new(span.clone(), format!("two members are named `{name}`"))
+                    .label("named again")
+                    .related(first.clone(), "first here")
+                    .hint("give each member a name of its own, and members of one architecture different seeds"),
+            );
+        }
+    }
+}
+
+pub(crate) fn iteration_names(names: &[(&str, Range<usize>)], problems: &mut Vec<Problem>) {
+    for (index, (name, span)) in names.iter().enumerate().filter(|(_, (name, _))| !name.is_empty()) {
+        if matches!(*name, "previous" | "none") {
+            problems.push(
+                Problem::new(span.clone(), format!("an iteration cannot be named `{name}`"))
+                    .label("`pseudo_labels` gives this word another meaning"),
+            );
+        }
+        if let Some((_, first)) = names[..index].iter().find(|(other, _)| other == name) {
+            problems.push(
+                Problem::new(span.clone(), format!("two iterations are named `{name}`"))
+                    .label("named again")
+                    .related(first.clone(), "first here"),
+            );
+        }
+    }
+}
+
+pub(crate) fn weight_without_labels(span: Range<usize>, number: u32, header: &Range<usize>) -> Problem {
+    Problem::new(span, format!("iteration {number} has a weight for pseudo-labels, and no pseudo-labels"))
+        .label("nothing to distil from")
+        .related(header.clone(), "`pseudo_labels` is not given here")
+        .hint(if number == 1 {
+            "remove the weight: there is no earlier iteration to label the data"
+        } else {
+            "add `pseudo_labels = \"previous\"` to the iteration, or remove the weight"
+        })
+}
+
+pub(crate) fn labels_without_weight(span: Range<usize>, number: u32) -> Problem {
+    Problem::new(span, format!("iteration {number} asks for pseudo-labels, and no stage of it uses them"))
+        .label("would be made for nothing")
+        .hint("give `stage1.loss.pseudo` a weight (1.5 as published), or remove `pseudo_labels`")
+}
+
+pub(crate) fn model(model: &ModelSettings, header: &Range<usize>, origins: &Origins, problems: &mut Vec<Problem>) {
+    let (dim, heads) = (model.transformer.dim, model.transformer.heads);
+    if !dim.is_multiple_of(heads) {
+        let span = origins.get("transformer.dim").or(origins.get("transformer.heads")).unwrap_or(header).clone();
+        let below = dim / heads * heads;
+        let near = if below == 0 { heads } else { below };
+        problems.push(
+            Problem::new(span, format!("the transformer's width {dim} is no multiple of its {heads} heads"))
+                .label(format!("each head would get {dim}/{heads} of it"))
+                .hint(format!("for example `dim = {near}` with {heads} heads")),
+        );
+    }
+}
+
+pub(crate) fn stage(
+    place: &Place<'_>,
+    settings: &StageSettings,
+    origins: &Origins,
+    splits: &BTreeSet<Split>,
+    problems: &mut Vec<Problem>,
+) {
+    gang(place, settings, origins, problems);
+    microbatch(place, settings, origins, splits, problems);
+    let augmentation = &settings.training.augmentation;
+    if augmentation.time_mask && augmentation.time_mask_min > augmentation.time_mask_max {
+        problems.push(
+            Problem::new(
+                place.span(origins, &["augmentation.time_mask_min", "augmentation.time_mask_max"]),
+                format!(
+                    "the shortest time mask ({}) is longer than the longest ({})",
+                    augmentation.time_mask_min, augmentation.time_mask_max
+                ),
+            )
+            .label(format!("in {}", place.words())),
+        );
+    }
+    let loss = &settings.training.loss;
+    let weights = [loss.maestro, loss.strong, loss.synth, loss.weak, loss.self_supervised, loss.pseudo];
+    if weights.iter().all(|weight| *weight == 0.0) {
+        let keys = ["loss.maestro", "loss.strong", "loss.synth", "loss.weak", "loss.self_supervised", "loss.pseudo"];
+        problems.push(
+            Problem::new(place.span(origins, &keys), "every weight of the loss is 0")
+                .label(format!("{} would learn nothing", place.words())),
+        );
+    }
+}
+
+fn gang(place: &Place<'_>, settings: &StageSettings, origins: &Origins, problems: &mut Vec<Problem>) {
+    let (min, max) = (settings.gpus.min, settings.gpus.max);
+    if min > max {
+        problems.push(
+            Problem::new(
+                place.span(origins, &["gpus.min", "gpus.max"]),
+                format!("`gpus.min` is {min} and `gpus.max` is {max}"),
+            )
+            .label("the smallest gang is larger than the largest"),
+        );
+        return;
+    }
+    let steps = settings.training.microbatches_per_step;
+    let allowed = world_sizes(steps);
+    if allowed.iter().all(|size| !(min..=max).contains(size)) {
+        let sizes: Vec<String> = allowed.iter().map(u32::to_string).collect();
+        let problem = Problem::new(
+            place.span(origins, &["gpus.min", "gpus.max", "microbatches_per_step"]),
+            format!("no gang of {min} to {max} devices can share {steps} micro-batches per step"),
+        )
+        .label(format!("in {}", place.words()))
+        .hint(format!("{steps} micro-batches per step allow gangs of {}", sizes.join(", ")));
+        let other = origins.get("microbatches_per_step").filter(|span| problem.span.as_ref() != Some(span));
+        problems.push(match other {
+            Some(span) => problem.related(span.clone(), "divided among the gang"),
+            None => problem,
+        });
+    }
+}
+
+fn microbatch(
+    place: &Place<'_>,
+    settings: &StageSettings,
+    origins: &Origins,
+    splits: &BTreeSet<Split>,
+    problems: &mut Vec<Problem>,
+) {
+    let sizes = &settings.training.microbatch;
+    if u64::from(sizes.maestro) + u64::from(sizes.strong) + u64::from(sizes.synth) + u64::from(sizes.weak) == 0
+        && sizes.unlabeled == 0
+    {
+        problems.push(
+            Problem::new(place.span(origins, &["microbatch.maestro"]), "a micro-batch without clips")
+                .label(format!("in {}", place.words())),
+        );
+    }
+    let kinds: [(&'static str, u32, &[Split]); 5] = [
+        ("microbatch.maestro", sizes.maestro, &[Split::MaestroTrain]),
+        ("microbatch.strong", sizes.strong, &[Split::StrongTrain, Split::ExternalStrongTrain]),
+        ("microbatch.synth", sizes.synth, &[Split::SynthTrain]),
+        ("microbatch.weak", sizes.weak, &[Split::WeakTrain]),
+        ("microbatch.unlabeled", sizes.unlabeled, &[Split::UnlabeledTrain]),
+    ];
+    for (key, size, from) in kinds {
+        if size > 0 && from.iter().all(|split| !splits.contains(split)) {
+            let names: Vec<String> = from.iter().map(|split| format!("`{split}`")).collect();
+            problems.push(
+                Problem::new(
+                    place.span(origins, &[key]),
+                    format!("`{key}` is {size}, and `data.splits` has no {}", names.join(" or ")),
+                )
+                .label(format!("in {}", place.words()))
+                .hint(format!("add {} to `data.splits`, or write `{key} = 0`", names.join(" or "))),
+            );
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether the files that a plan names are there.
+
+use std::path::Path;
+
+use types::DataSettings;
+
+use crate::problem::Problem;
+use crate::walk::Origins;
+
+/// Reports each folder and file that is missing under the data folder, at the place in the plan that names it.
+pub(crate) fn check(data: &DataSettings, origins: &Origins, problems: &mut Vec<Problem>) {
+    let root_span = origins.get("data.root").cloned().unwrap_or_default();
+    if !data.root.is_dir() {
+        problems.push(
+            Problem::new(root_span, format!("there is no folder {}", data.root.display()))
+                .label("no such folder")
+                .hint("it must hold DESED and MAESTRO Real in their published layout; relative paths start at the plan file"),
+        );
+        return;
+    }
+    let span_of = |key: &str| origins.get(key).cloned().unwrap_or_else(|| root_span.clone());
+    for (split, files) in &data.sources {
+        let mut expect = |path: &Path, what: &str, found: fn(&Path) -> bool| {
+            let full = data.root.join(path);
+            if !found(&full) {
+                problems.push(
+                    Problem::new(span_of("data.files"), format!("{what} of split `{split}` is missing: {}", full.display()))
+                        .label(format!("`{split}` needs it"))
+                        .hint(format!(
+                            "put it there, give its place as `data.files.{split}`, or leave the split out of the plan"
+                        )),
+                );
+            }
+        };
+        expect(&files.audio, "the audio folder", Path::is_dir);
+        if let Some(path) = &files.metadata {
+            expect(path, "the annotation file", Path::is_file);
+        }
+        if let Some(path) = &files.durations {
+            expect(path, "the file of durations", Path::is_file);
+        }
+    }
+    for (split, path) in &data.exclude {
+        let full = data.root.join(path);
+        if !full.is_file() {
+            problems.push(
+                Problem::new(span_of("data.exclude"), format!("the exclude list of split `{split}` is missing: {}", full.display()))
+                    .label("no such file"),
+            );
+        }
+    }
+}
