@@ -4,6 +4,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use symphonia::core::codecs::audio::well_known::CODEC_ID_MP3;
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
@@ -68,6 +69,8 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, Problem>) -> Result<
 }
 
 struct Opened {
+    /// Whether `info.frames` is a promise, not an estimate.
+    promised: bool,
     format: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
     track: u32,
@@ -131,7 +134,9 @@ impl Opened {
             .ok_or_else(|| Problem::Unsupported {
                 what: "the sound track has an unknown codec".to_owned(),
             })?;
-        let (frames, track) = (track.num_frames, track.id);
+        let (frames, id) = (track.num_frames, track.id);
+        // MP3 has no length of its own: without the encoder's tag, which also says how much padding there is, it is estimated.
+        let promised = params.codec != CODEC_ID_MP3 || track.delay.is_some();
         let decoder = symphonia::default::get_codecs()
             .make_audio_decoder(params, &AudioDecoderOptions::default())
             .map_err(|error| problem(error, "header".to_owned()))?;
@@ -148,7 +153,8 @@ impl Opened {
         Ok(Self {
             format,
             decoder,
-            track,
+            track: id,
+            promised,
             info,
         })
     }
@@ -206,18 +212,16 @@ impl Opened {
         Ok((mono, rate))
     }
 
-    /// Compares what was decoded with what the header promised. MP3 gives an estimate at best.
+    /// Compares what was decoded with what the header promised.
     fn complete(&self, decoded: u64, rate: u32) -> Result<(), Problem> {
         match self.info.frames {
-            Some(frames) if decoded < frames && self.info.codec != "mp3" => {
-                Err(Problem::Truncated {
-                    promise: format!("the header promises {frames} samples"),
-                    found: format!(
-                        "there are {decoded} ({:.3} s)",
-                        decoded as f64 / f64::from(rate)
-                    ),
-                })
-            }
+            Some(frames) if decoded < frames && self.promised => Err(Problem::Truncated {
+                promise: format!("the header promises {frames} samples"),
+                found: format!(
+                    "there are {decoded} ({:.3} s)",
+                    decoded as f64 / f64::from(rate)
+                ),
+            }),
             _ => Ok(()),
         }
     }

@@ -35,8 +35,11 @@ pub fn resample(samples: Vec<f32>, from: u32, to: u32) -> Result<Vec<f32>, Probl
         return Ok(samples);
     }
     let len = resampled_len(samples.len(), from, to);
-    let slower = u64::from(from.min(to));
-    let block = FILTER_LEN * u64::from(from) / slower;
+    // Whole periods of the ratio, and an even number of them: the filter's middle then lies on a sample at both rates, and
+    // its delay can be taken off exactly.
+    let period = from / gcd(from, to);
+    let block = (FILTER_LEN * u64::from(from)).div_ceil(u64::from(from.min(to)));
+    let block = u64::from(period) * 2 * block.div_ceil(2 * u64::from(period));
     let failed = |what: String| Problem::Unsupported {
         what: format!("resampling from {from} to {to} Hz: {what}"),
     };
@@ -59,4 +62,8 @@ pub fn resample(samples: Vec<f32>, from: u32, to: u32) -> Result<Vec<f32>, Probl
         .map_err(|error| failed(error.to_string()))?
         .take_data();
     Ok(output.into_iter().take(len).map(|x| x as f32).collect())
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
