@@ -1,0 +1,16 @@
+// The handle of a process group, shared by group.cpp and reducer.cpp.
+#pragma once
+
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+
+#include "shim.h"
+
+namespace tutti {
+
+struct Group {
+  c10::intrusive_ptr<c10d::ProcessGroup> inner;
+};
+
+void need_contiguous(const at::Tensor& tensor, const char* what);
+
+}  // namespace tutti
