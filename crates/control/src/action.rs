@@ -14,7 +14,8 @@ use crate::{RunOutcome, WorkerState};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
-    /// A gang has been chosen: open the rendezvous store of this fence, for these ranks alone.
+    /// A gang has been chosen: open the rendezvous store of this fence, for these ranks alone. Comes again when a worker
+    /// of the gang reconnects.
     AttemptBegan {
         /// Which task.
         task: TaskId,
@@ -25,7 +26,8 @@ pub enum Action {
     },
     /// Tell a worker to start a rank process.
     StartRank(StartRank),
-    /// Tell a worker to end a rank process; unknown fences are ignored there.
+    /// Tell a worker to end a rank process. A worker that does not run it (any more) answers with its end all the same
+    /// ([`crate::RankReport::Stopped`] if it never ran), for the slot is taken until then.
     StopRank {
         /// Who.
         worker: WorkerId,

@@ -1,14 +1,42 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use types::{Digest, RunId, TaskGraph, TaskId, Timestamp};
+use types::{Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId};
 
-use crate::{Action, Input, Rejection, RunView, TaskView, WaitingFor, WorkerView};
+use crate::state::State;
+use crate::{
+    Action, AttemptView, Input, Rejection, RunView, TaskView, WaitingFor, WorkerView, explain,
+};
 
 /// Workers, runs, attempts, and what is remembered.
-#[derive(Debug, Clone, PartialEq, Default)]
+///
+/// Equality leaves out contact: when each worker was last heard, and the time of the last input.
+#[derive(Debug, Clone, Default)]
 pub struct Cluster {
-    now: Timestamp,
+    state: State,
+    contact: Contact,
+}
+
+/// What only heartbeats know: never recorded, never replayed, and without influence but through [`Cluster::due`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contact {
+    /// The time of the last input.
+    pub(crate) now: Timestamp,
+    pub(crate) workers: BTreeMap<WorkerId, LastHeard>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastHeard {
+    /// Its lease counts from here: when it was last heard, or when the coordinator started.
+    pub(crate) since: Timestamp,
+    /// Heard since it was found silent (or since the coordinator started).
+    pub(crate) fresh: bool,
+}
+
+impl PartialEq for Cluster {
+    fn eq(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
 }
 
 impl Cluster {
@@ -22,81 +50,186 @@ impl Cluster {
     ///
     /// # Errors
     /// A [`Rejection`] when the input is stale, unknown or impossible. The state is untouched then.
-    pub fn apply(&mut self, now: Timestamp, _input: Input) -> Result<Vec<Action>, Rejection> {
-        self.now = now;
-        Ok(Vec::new())
+    pub fn apply(&mut self, now: Timestamp, input: Input) -> Result<Vec<Action>, Rejection> {
+        let speaker = input.speaker().cloned();
+        let actions = if let Input::Heard {
+            worker,
+            incarnation,
+        } = &input
+        {
+            self.state.check_worker(worker, *incarnation)?;
+            Vec::new()
+        } else {
+            let starting = matches!(input, Input::CoordinatorStarted { .. });
+            let silent = if let Input::WorkerSilent { worker, .. } = &input {
+                Some(worker.clone())
+            } else {
+                None
+            };
+            let actions = self.state.apply(now, input)?;
+            if starting {
+                self.contact.workers.clear();
+                let last = LastHeard {
+                    since: now,
+                    fresh: false,
+                };
+                let present = self.state.workers.iter().filter(|(_, worker)| !worker.gone);
+                self.contact.workers = present.map(|(name, _)| (name.clone(), last)).collect();
+            }
+            if let Some(last) = silent.and_then(|name| self.contact.workers.get_mut(&name)) {
+                last.fresh = false;
+            }
+            actions
+        };
+        self.contact.now = now;
+        if let Some(name) = speaker {
+            self.contact.workers.insert(
+                name,
+                LastHeard {
+                    since: now,
+                    fresh: true,
+                },
+            );
+        }
+        Ok(actions)
     }
 
     /// The inputs that time alone brings, in the order in which they have to be applied. Empty before
     /// [`Cluster::next_deadline`].
     #[must_use]
-    pub fn due(&self, _now: Timestamp) -> Vec<Input> {
-        Vec::new()
+    pub fn due(&self, now: Timestamp) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for (name, worker) in self.state.workers.iter().filter(|(_, worker)| !worker.gone) {
+            let Some(last) = self.contact.workers.get(name) else {
+                continue;
+            };
+            let incarnation = worker.incarnation;
+            if now >= self.lease_end(last.since) {
+                inputs.push(Input::LeaseEnded {
+                    worker: name.clone(),
+                    incarnation,
+                });
+            } else if worker.silent && last.fresh {
+                inputs.push(Input::WorkerBack {
+                    worker: name.clone(),
+                    incarnation,
+                });
+            } else if !worker.silent && now >= last.since.after(self.state.settings.unknown_after) {
+                inputs.push(Input::WorkerSilent {
+                    worker: name.clone(),
+                    incarnation,
+                });
+            }
+        }
+        if self.state.next_timer().is_some_and(|timer| timer <= now) {
+            inputs.push(Input::Tick);
+        }
+        inputs
     }
 
     /// When to call [`Cluster::due`] even if nothing arrives.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        None
+        let workers = self.state.workers.iter().filter(|(_, worker)| !worker.gone);
+        let contacts = workers.filter_map(|(name, worker)| {
+            let last = self.contact.workers.get(name)?;
+            Some(if worker.silent && last.fresh {
+                self.contact.now
+            } else if worker.silent {
+                self.lease_end(last.since)
+            } else {
+                last.since
+                    .after(self.state.settings.unknown_after)
+                    .min(self.lease_end(last.since))
+            })
+        });
+        contacts.chain(self.state.next_timer()).min()
     }
 
     /// The one main reason why a task is not running, as of the last input.
     #[must_use]
-    pub fn explain(&self, _task: &TaskId) -> WaitingFor {
-        WaitingFor::NoSuchTask
+    pub fn explain(&self, task: &TaskId) -> WaitingFor {
+        explain::explain(&self.state, &self.contact, task)
     }
 
     /// The time of the last durable input: the shell's clock must not start before it.
     #[must_use]
     pub fn clock(&self) -> Timestamp {
-        self.now
+        self.state.clock
     }
 
     /// The number for the next [`Input::Submit`].
     #[must_use]
     pub fn next_run(&self) -> RunId {
-        RunId(1)
+        self.state.next_run()
+    }
+
+    /// Whether a shutdown has been asked for.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.state.stopping
     }
 
     /// Every run, oldest first; the last is the current one.
     #[must_use]
     pub fn runs(&self) -> Vec<RunView> {
-        Vec::new()
+        self.state
+            .runs
+            .iter()
+            .map(|(id, run)| run.view(*id))
+            .collect()
     }
 
     /// A run.
     #[must_use]
-    pub fn run(&self, _run: RunId) -> Option<RunView> {
-        None
+    pub fn run(&self, run: RunId) -> Option<RunView> {
+        self.state.runs.get(&run).map(|found| found.view(run))
     }
 
     /// The graph that a run was submitted with.
     #[must_use]
-    pub fn graph(&self, _run: RunId) -> Option<&Arc<TaskGraph>> {
-        None
+    pub fn graph(&self, run: RunId) -> Option<&Arc<TaskGraph>> {
+        self.state.runs.get(&run).map(|found| &found.graph)
     }
 
     /// A run's tasks in the graph's order; empty if there is no such run.
     #[must_use]
-    pub fn tasks(&self, _run: RunId) -> Vec<TaskView> {
-        Vec::new()
+    pub fn tasks(&self, run: RunId) -> Vec<TaskView> {
+        explain::tasks(&self.state, &self.contact, run)
     }
 
     /// A task.
     #[must_use]
-    pub fn task(&self, _task: &TaskId) -> Option<TaskView> {
-        None
+    pub fn task(&self, task: &TaskId) -> Option<TaskView> {
+        explain::task(&self.state, &self.contact, task)
+    }
+
+    /// The task and the attempt behind a fence, while that attempt is live: who may enter its rendezvous store.
+    #[must_use]
+    pub fn live_attempt(&self, fence: Fence) -> Option<(TaskId, AttemptView)> {
+        let attempt = self.state.attempts.get(&fence)?;
+        Some((
+            self.state.task_id(attempt.run, attempt.task),
+            attempt.view(None),
+        ))
     }
 
     /// Every worker ever heard of, by name.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerView> {
-        Vec::new()
+        explain::workers(&self.state, &self.contact)
     }
 
     /// What finished work with this content key gave: output name to artifact.
     #[must_use]
-    pub fn remembered(&self, _key: &Digest) -> Option<&BTreeMap<String, Digest>> {
-        None
+    pub fn remembered(&self, key: &Digest) -> Option<&BTreeMap<String, Digest>> {
+        self.state.memo.get(key)
+    }
+
+    fn lease_end(&self, since: Timestamp) -> Timestamp {
+        let settings = &self.state.settings;
+        since
+            .after(settings.lost_after)
+            .after(settings.lease_margin)
     }
 }

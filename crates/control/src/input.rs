@@ -129,6 +129,17 @@ impl Input {
     pub const fn is_durable(&self) -> bool {
         !matches!(self, Self::Heard { .. })
     }
+
+    /// The worker that this is a sign of life of.
+    pub(crate) const fn speaker(&self) -> Option<&WorkerId> {
+        match self {
+            Self::Hello { worker, .. }
+            | Self::Heard { worker, .. }
+            | Self::Quarantine { worker, .. } => Some(worker),
+            Self::Report(report) => Some(&report.worker),
+            _ => None,
+        }
+    }
 }
 
 /// What a worker offers: one device slot and one host slot.
@@ -203,4 +214,15 @@ pub enum RankReport {
     },
     /// It has stopped because it was told to.
     Stopped,
+}
+
+impl RankReport {
+    /// Whether the process is gone.
+    #[must_use]
+    pub const fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Finished { .. } | Self::Failed { .. } | Self::Stopped
+        )
+    }
 }

@@ -17,14 +17,22 @@
 //! time of the last durable input) plus the time elapsed since.
 
 mod action;
+mod attempt;
 mod cluster;
+mod explain;
 mod input;
+mod placement;
 mod record;
 mod rejection;
+mod report;
 mod retry;
+mod run;
 mod settings;
+mod state;
+mod task;
 mod view;
 mod waiting;
+mod worker;
 
 pub use action::{Action, AttemptOutcome, Checkpoint, GangMember, StartRank, StopMode, StopReason};
 pub use cluster::Cluster;

@@ -20,6 +20,8 @@ pub enum Rejection {
         fence: Fence,
         /// As which rank.
         rank: Rank,
+        /// It spoke of its own end, so there is nothing left to stop.
+        ended: bool,
     },
     /// The worker has not introduced itself, or its lease has ended: it has to say hello (again).
     #[error("worker {worker} is not known here (any more): it has to say hello first")]
@@ -87,7 +89,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What to tell the worker that spoke under a stale fence: to stop that rank.
+    /// What to tell the worker that spoke under a stale fence: to stop that rank, if it has not ended by itself.
     #[must_use]
     pub fn action(&self) -> Option<Action> {
         match self {

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use types::FailureClass;
+
+use crate::Settings;
 
 /// What follows from a failed attempt, by the class of its first cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,5 +33,28 @@ impl Decision {
             | FailureClass::WorkerLost
             | FailureClass::Killed => Self::Free,
         }
+    }
+}
+
+/// How long a task waits after so many failures in a row without a new checkpoint; at least one.
+pub(crate) fn back_off(settings: &Settings, fruitless: u32) -> Duration {
+    let doublings = fruitless.saturating_sub(1).min(31);
+    settings
+        .backoff_first
+        .saturating_mul(1 << doublings)
+        .min(settings.backoff_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_up_to_its_limit() {
+        let settings = Settings::default();
+        let seconds: Vec<_> = [1, 2, 3, 9, 10, u32::MAX]
+            .map(|count| back_off(&settings, count).as_secs())
+            .into();
+        assert_eq!(seconds, [1, 2, 4, 256, 300, 300]);
     }
 }
