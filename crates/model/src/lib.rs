@@ -29,7 +29,7 @@ pub use front_ends::FrontEnds;
 pub use heads::{HeadLogits, Predictions};
 pub use parameters::{ParameterStore, Role};
 pub use sed_model::{EmbeddingPath, Fused, Mode, Part, SedModel, pool_embeddings};
-pub use tensor_file::{TensorFile, write_tensors};
+pub use tensor_file::{TensorFile, TensorWriter, write_tensors};
 pub use transformer::Transformer;
 
 /// Label frames of a clip (recipe 2.3).

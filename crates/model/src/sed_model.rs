@@ -50,6 +50,8 @@ pub enum Part {
     Transformer(usize),
     /// The frozen projection to AudioSet classes (recipe T1).
     AudiosetHead,
+    /// Stored for the sake of the published names; no forward pass reads it, so it never has a gradient.
+    Unused,
 }
 
 /// What the fused CRNN gives, from the inside out.
@@ -235,6 +237,8 @@ impl SedModel {
             Part::Cnn
         } else if name.starts_with("as_model.head_linear_layer.") {
             Part::AudiosetHead
+        } else if name.ends_with(".mask_embed") {
+            Part::Unused
         } else if name.starts_with("as_model.") {
             Part::Transformer(layer_group(&self.settings, name))
         } else {

@@ -206,9 +206,7 @@ fn dtype_of(kind: Kind) -> Option<(&'static str, usize)> {
     })
 }
 
-/// Writes tensors and metadata; equal content gives equal bytes, whatever the order of `tensors`. The file is synced.
-///
-/// The crate's own writer keeps metadata in a hash map, so its bytes differ from run to run.
+/// Writes tensors and metadata in one go; see [`TensorWriter`].
 ///
 /// # Errors
 /// When the file cannot be written, or a tensor's type has no name in the format.
@@ -217,48 +215,140 @@ pub fn write_tensors(
     tensors: &[(String, Tensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut sorted = Vec::with_capacity(tensors.len());
+    let mut declared = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let kind = tensor.f_kind()?;
-        let (dtype, width) = dtype_of(kind).ok_or_else(|| Error::Content {
-            path: path.to_owned(),
-            found: format!("tensor {name} of type {kind:?}"),
-            expected: "a type that safetensors knows".to_owned(),
+        declared.push((name.clone(), tensor.f_kind()?, tensor.size()));
+    }
+    let mut writer = TensorWriter::create(path, &declared, metadata)?;
+    for position in writer.order.clone() {
+        writer.append(&tensors[position].1)?;
+    }
+    writer.finish()
+}
+
+/// Writes a safetensors file tensor by tensor, or a part of one at a time. Equal content gives equal bytes, whatever the order
+/// of declaration. The file has its name only when it is complete and synced.
+///
+/// (The crate's own writer keeps metadata in a hash map, so its bytes differ from run to run.)
+#[derive(Debug)]
+pub struct TensorWriter {
+    path: PathBuf,
+    aside: PathBuf,
+    file: BufWriter<File>,
+    /// Positions of the declared tensors in the order of the file: wide types first, which keeps each aligned; then by name.
+    order: Vec<usize>,
+    missing: usize,
+    buffer: Vec<u8>,
+}
+
+impl TensorWriter {
+    /// Starts the file beside `path` with names, types and shapes of all tensors.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or a type has no name in the format.
+    pub fn create(
+        path: &Path,
+        tensors: &[(String, Kind, Vec<i64>)],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let mut widths = Vec::with_capacity(tensors.len());
+        for (name, kind, _) in tensors {
+            widths.push(dtype_of(*kind).ok_or_else(|| Error::Content {
+                path: path.to_owned(),
+                found: format!("tensor {name} of type {kind:?}"),
+                expected: "a type that safetensors knows".to_owned(),
+            })?);
+        }
+        let mut order: Vec<usize> = (0..tensors.len()).collect();
+        order.sort_by(|&a, &b| {
+            (widths[b].1.cmp(&widths[a].1)).then_with(|| tensors[a].0.cmp(&tensors[b].0))
+        });
+
+        let mut header = Map::new();
+        if !metadata.is_empty() {
+            header.insert("__metadata__".to_owned(), json!(metadata));
+        }
+        let mut end = 0;
+        for &position in &order {
+            let (name, _, shape) = &tensors[position];
+            let (dtype, width) = widths[position];
+            let start = end;
+            end += usize::try_from(shape.iter().product::<i64>()).unwrap_or(0) * width;
+            let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]});
+            header.insert(name.clone(), entry);
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".part");
+        let aside = PathBuf::from(aside);
+        let file = File::create(&aside).map_err(|source| Error::Io {
+            path: aside.clone(),
+            source,
         })?;
-        sorted.push((name, tensor, dtype, width));
+        let mut writer = Self {
+            path: path.to_owned(),
+            aside,
+            file: BufWriter::with_capacity(1 << 20, file),
+            order,
+            missing: end,
+            buffer: Vec::new(),
+        };
+        writer.write(&(header.len() as u64).to_le_bytes())?;
+        writer.write(&header)?;
+        Ok(writer)
     }
-    // Wide types first keep every tensor aligned; then by name.
-    sorted.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| a.0.cmp(b.0)));
 
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__".to_owned(), json!(metadata));
-    }
-    let mut end = 0;
-    for (name, tensor, dtype, width) in &sorted {
-        let start = end;
-        end += tensor.numel() * width;
-        let entry = json!({"dtype": dtype, "shape": tensor.size(), "data_offsets": [start, end]});
-        header.insert((*name).clone(), entry);
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())
-        .map_err(io)?;
-    file.write_all(&header).map_err(io)?;
-    let mut buffer = Vec::new();
-    for (_, tensor, _, width) in &sorted {
+    /// Appends a tensor, or the next rows of one.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or more comes than was declared.
+    pub fn append(&mut self, tensor: &Tensor) -> Result<(), Error> {
+        let kind = tensor.f_kind()?;
+        let bytes = tensor.numel() * dtype_of(kind).map_or(0, |(_, width)| width);
+        self.missing = self
+            .missing
+            .checked_sub(bytes)
+            .ok_or_else(|| Error::Content {
+                path: self.path.clone(),
+                found: "more tensors than were declared".to_owned(),
+                expected: "as many as the header names".to_owned(),
+            })?;
         let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
-        buffer.resize(tensor.numel() * width, 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(bytes, 0);
         tensor.f_copy_data_u8(&mut buffer, tensor.numel())?;
-        file.write_all(&buffer).map_err(io)?;
+        let result = self.write(&buffer);
+        self.buffer = buffer;
+        result
     }
-    let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(|source| Error::Io {
+            path: self.aside.clone(),
+            source,
+        })
+    }
+
+    /// Syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// When less came than was declared, or the file cannot be written.
+    pub fn finish(mut self) -> Result<(), Error> {
+        if self.missing > 0 {
+            return Err(Error::Content {
+                path: self.path,
+                found: format!("{} bytes too few", self.missing),
+                expected: "all declared tensors".to_owned(),
+            });
+        }
+        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        written
+            .and_then(|()| std::fs::rename(&self.aside, &self.path))
+            .map_err(|source| Error::Io {
+                path: self.aside.clone(),
+                source,
+            })
+    }
 }

@@ -1,0 +1,119 @@
+use std::path::PathBuf;
+
+use tch::TchError;
+use types::FailureClass;
+
+/// Why a task could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings ask for something that cannot be.
+    #[error("{0}")]
+    Configuration(String),
+    /// An input that the settings need was not given.
+    #[error("input {role:?} is missing: the task was started without it")]
+    MissingInput {
+        /// Its role.
+        role: String,
+    },
+    /// An input artifact does not fit.
+    #[error("{0}")]
+    Artifact(String),
+    /// A network or a file of tensors.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The data.
+    #[error("{0}")]
+    Data(String),
+    /// The gang.
+    #[error(transparent)]
+    Collective(#[from] collective::Error),
+    /// A loss that is not a number; nothing was learned from it.
+    #[error(
+        "step {step}: {term} is {value} in micro-batch {microbatch}: lower the learning rate, or look at the clips of this step"
+    )]
+    NotANumber {
+        /// Optimizer steps completed.
+        step: u64,
+        /// In the step.
+        microbatch: u32,
+        /// Which term.
+        term: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// A file of this task's own.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The supervisor did not take something over.
+    #[error("the worker did not take it over: {0}")]
+    Host(String),
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
+
+impl Error {
+    /// What the coordinator makes of it.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Configuration(_) => FailureClass::Configuration,
+            Self::MissingInput { .. } | Self::Artifact(_) => FailureClass::Artifact,
+            Self::Model(error) => match error {
+                model::Error::Settings { .. } => FailureClass::Configuration,
+                model::Error::Io { .. } => FailureClass::TransientIo,
+                model::Error::Torch(error) => torch_class(&error.to_string()),
+                _ => FailureClass::Artifact,
+            },
+            Self::Data(_) => FailureClass::Data,
+            Self::Collective(error) => collective_class(error),
+            Self::NotANumber { .. } => FailureClass::NotANumber,
+            Self::Io { .. } | Self::Host(_) => FailureClass::TransientIo,
+            Self::Torch(text) => torch_class(text),
+        }
+    }
+
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        Self::Torch(first_line(&error.to_string()))
+    }
+}
+
+/// libtorch appends a C++ stack, which helps nobody here.
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines()
+        .take_while(|line| !line.contains("Exception raised from"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// libtorch has no error codes, only texts.
+fn torch_class(text: &str) -> FailureClass {
+    let text = text.to_ascii_lowercase();
+    if text.contains("out of memory") || text.contains("can't allocate memory") {
+        FailureClass::OutOfMemory
+    } else {
+        FailureClass::Crash
+    }
+}
+
+fn collective_class(error: &collective::Error) -> FailureClass {
+    use collective::Kind;
+    match error.kind() {
+        Kind::Store => FailureClass::TransientIo,
+        Kind::Network | Kind::Backend | Kind::Peer | Kind::Closed => FailureClass::PeerLost,
+        _ => torch_class(&error.to_string()),
+    }
+}
