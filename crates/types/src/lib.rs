@@ -8,6 +8,7 @@ mod failure;
 mod ids;
 mod progress;
 mod scores;
+mod sound_event;
 mod spec;
 mod split;
 mod task;
@@ -20,6 +21,7 @@ pub use ids::{
 };
 pub use progress::{MetricPoint, Progress, ProgressUnit};
 pub use scores::{ClassScore, ScoreReport, Subject};
+pub use sound_event::SoundEvent;
 pub use spec::*;
 pub use split::Split;
 pub use task::{InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key};
