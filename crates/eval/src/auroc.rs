@@ -1,0 +1,215 @@
+use rayon::prelude::*;
+
+use crate::{ClipScores, Error, GroundTruth, Scores};
+
+/// How the area between two points of a ROC is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// The left point's height all the way, as in the challenge's published figures (recipe T29).
+    Staircase,
+    /// A straight line from point to point.
+    Linear,
+}
+
+/// A point of a ROC.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RocPoint {
+    /// False positive rate.
+    pub fpr: f64,
+    /// True positive rate.
+    pub tpr: f64,
+    /// Segments with at least this score are positive; infinity for the first point.
+    pub score: f64,
+}
+
+/// One class's area.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassAuroc {
+    /// Area up to the largest false positive rate, divided by that rate; no further correction.
+    pub value: f64,
+    /// Positive segments.
+    pub num_positive: u64,
+    /// The curve.
+    pub roc: Vec<RocPoint>,
+}
+
+/// Segment-based area under the ROC.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SegmentAuroc {
+    /// Mean over classes.
+    pub mean: f64,
+    /// In column order.
+    pub by_class: Vec<ClassAuroc>,
+}
+
+/// Segment-based (partial) AUROC: a segment is positive where an event overlaps it, its score is the highest of the frames that
+/// touch it (recipe 9.4, steps 4 and 5).
+///
+/// # Errors
+/// Whatever [`Error`] says about scores and ground truth; a class without a positive or without a negative segment; a
+/// `max_fpr` outside (0, 1].
+pub fn segment_auroc(
+    scores: &Scores,
+    truth: &GroundTruth,
+    segment_seconds: f64,
+    max_fpr: f64,
+    area: Area,
+) -> Result<SegmentAuroc, Error> {
+    if !(max_fpr > 0.0 && max_fpr <= 1.0) {
+        return Err(Error::Settings(format!(
+            "max_fpr is {max_fpr}, expected a number in (0, 1]"
+        )));
+    }
+    if !(segment_seconds > 0.0 && segment_seconds.is_finite()) {
+        return Err(Error::Settings(format!(
+            "segments last {segment_seconds} s, expected a positive number"
+        )));
+    }
+    truth.check(scores)?;
+    let by_class: Vec<ClassAuroc> = (0..scores.classes().len())
+        .into_par_iter()
+        .map(|class| of_class(scores, truth, class, segment_seconds, max_fpr, area))
+        .collect::<Result<_, _>>()?;
+    #[expect(clippy::cast_precision_loss, reason = "the number of classes is small")]
+    let mean = by_class.iter().map(|class| class.value).sum::<f64>() / by_class.len() as f64;
+    Ok(SegmentAuroc { mean, by_class })
+}
+
+fn of_class(
+    scores: &Scores,
+    truth: &GroundTruth,
+    class: usize,
+    segment_seconds: f64,
+    max_fpr: f64,
+    area: Area,
+) -> Result<ClassAuroc, Error> {
+    let name = &scores.classes()[class];
+    let mut segments: Vec<(f64, bool)> = Vec::new();
+    for clip in scores.clips() {
+        let duration = truth.durations.get(&clip.clip).copied().unwrap_or(0.0);
+        let events = truth.of(&clip.clip, name);
+        segments_of_clip(
+            clip,
+            scores.classes().len(),
+            class,
+            duration,
+            &events,
+            segment_seconds,
+            &mut segments,
+        );
+    }
+    let positives = segments.iter().filter(|segment| segment.1).count();
+    let negatives = segments.len() - positives;
+    if positives == 0 {
+        return Err(Error::NoReference {
+            class: name.clone(),
+        });
+    }
+    if negatives == 0 {
+        return Err(Error::Settings(format!(
+            "class {name:?} sounds in every segment, so that it has no false positive rate"
+        )));
+    }
+    let roc = roc(&mut segments, positives, negatives);
+    Ok(ClassAuroc {
+        value: partial_area(&roc, max_fpr, area) / max_fpr,
+        num_positive: positives as u64,
+        roc,
+    })
+}
+
+fn segments_of_clip(
+    clip: &ClipScores,
+    num_classes: usize,
+    class: usize,
+    duration: f64,
+    events: &[(f64, f64)],
+    segment_seconds: f64,
+    segments: &mut Vec<(f64, bool)>,
+) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive duration over a positive length"
+    )]
+    let count = (duration / segment_seconds).ceil() as usize;
+    let mut first = 0;
+    for index in 0..count {
+        #[expect(clippy::cast_precision_loss, reason = "segments of a clip are few")]
+        let (onset, offset) = (
+            micro(index as f64 * segment_seconds),
+            micro((index + 1) as f64 * segment_seconds).min(duration),
+        );
+        let positive = events
+            .iter()
+            .any(|event| micro(event.0) < offset && micro(event.1) > onset);
+        while first < clip.num_frames() && micro(clip.boundaries[first + 1]) <= onset {
+            first += 1;
+        }
+        let score = (first..clip.num_frames())
+            .take_while(|frame| micro(clip.boundaries[*frame]) < offset)
+            .map(|frame| clip.values[frame * num_classes + class])
+            .max_by(f64::total_cmp)
+            .unwrap_or(0.0);
+        segments.push((score, positive));
+    }
+}
+
+/// Rounded to a microsecond, so that a boundary that two clips or files compute differently is one boundary.
+fn micro(seconds: f64) -> f64 {
+    (seconds * 1e6).round_ties_even() / 1e6
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of segments are far below 2^53"
+)]
+fn roc(segments: &mut [(f64, bool)], positives: usize, negatives: usize) -> Vec<RocPoint> {
+    segments.sort_by(|one, two| two.0.total_cmp(&one.0));
+    let mut points = vec![RocPoint {
+        fpr: 0.0,
+        tpr: 0.0,
+        score: f64::INFINITY,
+    }];
+    let (mut hits, mut false_alarms) = (0_usize, 0_usize);
+    for (index, (score, positive)) in segments.iter().enumerate() {
+        if *positive {
+            hits += 1
+        } else {
+            false_alarms += 1
+        }
+        if segments.get(index + 1).is_none_or(|next| next.0 != *score) {
+            points.push(RocPoint {
+                fpr: false_alarms as f64 / negatives as f64,
+                tpr: hits as f64 / positives as f64,
+                score: *score,
+            });
+        }
+    }
+    points
+}
+
+/// Area under the curve from 0 to `max_fpr`. Points are ordered by (FPR, TPR), which falling scores give by themselves.
+fn partial_area(roc: &[RocPoint], max_fpr: f64, area: Area) -> f64 {
+    let mut sum = 0.0;
+    for pair in roc.windows(2) {
+        let (left, right) = (pair[0], pair[1]);
+        if left.fpr >= max_fpr {
+            break;
+        }
+        let end = right.fpr.min(max_fpr);
+        let width = end - left.fpr;
+        if width <= 0.0 {
+            continue;
+        }
+        sum += width
+            * match area {
+                Area::Staircase => left.tpr,
+                Area::Linear => {
+                    let at_end = left.tpr + (right.tpr - left.tpr) * width / (right.fpr - left.fpr);
+                    f64::midpoint(left.tpr, at_end)
+                }
+            };
+    }
+    sum
+}
