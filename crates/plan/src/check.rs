@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use toml::de::{DeTable, DeValue};
 use types::{MemberName, ModelSettings, Split};
 
 use crate::problem::Problem;
 use crate::settings::PlanSettings;
 use crate::stage::StageSettings;
-use crate::walk::Origins;
+use crate::walk::{Origins, get};
 use crate::world::world_sizes;
 
 /// Which stage of which member in which iteration a check is about.
@@ -26,16 +27,25 @@ impl Place<'_> {
     }
 
     fn span(&self, origins: &Origins, keys: &[&str]) -> Range<usize> {
-        keys.iter().find_map(|key| origins.get(key).cloned()).unwrap_or_else(|| self.header.clone())
+        keys.iter().find_map(|key| origins.get(*key).cloned()).unwrap_or_else(|| self.header.clone())
     }
 }
 
-pub(crate) fn plan_settings(settings: &PlanSettings, origins: &Origins, text: &str, problems: &mut Vec<Problem>) {
-    for (key, example) in [("name", "name = \"my-run\""), ("data.root", "[data]\nroot = \"/data/dcase24_task4\"")] {
-        // A value that was given but is wrong has been reported already.
-        if !origins.contains_key(key) && !mentions(text, key) {
-            problems.push(Problem::of_file(format!("the plan has no `{key}`")).hint(format!("add:\n{example}")));
+pub(crate) fn plan_settings(
+    settings: &PlanSettings,
+    origins: &Origins,
+    table: &DeTable<'_>,
+    problems: &mut Vec<Problem>,
+) {
+    if get(table, "name").is_none() {
+        problems.push(missing(0..0, "name", "name = \"my-run\""));
+    }
+    match get(table, "data").map(|(_, value)| (value.span(), value.get_ref())) {
+        None => problems.push(missing(0..0, "data.root", "[data]\nroot = \"/data/dcase24_task4\"")),
+        Some((span, DeValue::Table(data))) if get(data, "root").is_none() => {
+            problems.push(missing(span, "data.root", "root = \"/data/dcase24_task4\""));
         }
+        Some(_) => {}
     }
     if let Some(span) = origins.get("name").filter(|_| MemberName::new(settings.name.as_str()).is_err()) {
         problems.push(
@@ -63,7 +73,6 @@ pub(crate) fn plan_settings(settings: &PlanSettings, origins: &Origins, text: &s
         }
     }
     for key in ["data.exclude", "data.files", "predict.shards"] {
-        let Some(span) = origins.get(key) else { continue };
         let scored = [evaluation.desed, evaluation.maestro];
         let unused = |split: &Split| !settings.splits.contains(split) && !scored.contains(&Some(*split));
         let named: Vec<Split> = match key {
@@ -72,8 +81,9 @@ pub(crate) fn plan_settings(settings: &PlanSettings, origins: &Origins, text: &s
             _ => settings.shards.keys().copied().collect(),
         };
         for split in named.into_iter().filter(unused) {
+            let span = origins.get(&format!("{key}.{split}")).cloned().unwrap_or_default();
             problems.push(
-                Problem::new(span.clone(), format!("`{key}` names `{split}`, which the plan does not use"))
+                Problem::new(span, format!("`{key}` names `{split}`, which the plan does not use"))
                     .label(format!("`{split}` is not in use"))
                     .hint(format!("add it to `data.splits`, or remove it from `{key}`")),
             );
@@ -81,18 +91,10 @@ pub(crate) fn plan_settings(settings: &PlanSettings, origins: &Origins, text: &s
     }
 }
 
-/// Whether a key of the plan's top or of a single table stands somewhere in the text, right or wrong.
-fn mentions(text: &str, key: &str) -> bool {
-    let (table, last) = key.split_once('.').unwrap_or(("", key));
-    let table = toml::de::DeTable::parse_recoverable(text).0.into_inner().into_iter().find_map(|(name, value)| {
-        (table.is_empty() && name.get_ref() == last || !table.is_empty() && name.get_ref() == table).then_some(value)
-    });
-    match table.map(toml::Spanned::into_inner) {
-        None => false,
-        Some(_) if !key.contains('.') => true,
-        Some(toml::de::DeValue::Table(table)) => table.iter().any(|(name, _)| name.get_ref() == last),
-        Some(_) => true,
-    }
+pub(crate) fn missing(span: Range<usize>, what: &str, example: &str) -> Problem {
+    Problem::new(span, format!("the plan has no `{what}`"))
+        .label(format!("`{what}` is missing"))
+        .hint(format!("add:\n{example}"))
 }
 
 pub(crate) fn member_name(name: &str, span: &Range<usize>) -> Result<MemberName, Box<Problem>> {
@@ -224,15 +226,27 @@ fn gang(place: &Place<'_>, settings: &StageSettings, origins: &Origins, problems
         let sizes: Vec<String> = allowed.iter().map(u32::to_string).collect();
         let problem = Problem::new(
             place.span(origins, &["gpus.min", "gpus.max", "microbatches_per_step"]),
-            format!("no gang of {min} to {max} devices can share {steps} micro-batches per step"),
+            format!("no gang of {} can share {} per step", gangs(min, max), count(steps, "micro-batch")),
         )
         .label(format!("in {}", place.words()))
-        .hint(format!("{steps} micro-batches per step allow gangs of {}", sizes.join(", ")));
+        .hint(format!("gangs for {} per step: {}", count(steps, "micro-batch"), sizes.join(", ")));
         let other = origins.get("microbatches_per_step").filter(|span| problem.span.as_ref() != Some(span));
         problems.push(match other {
             Some(span) => problem.related(span.clone(), "divided among the gang"),
             None => problem,
         });
+    }
+}
+
+fn gangs(min: u32, max: u32) -> String {
+    if min == max { count(min, "device") } else { format!("{min} to {max} devices") }
+}
+
+fn count(number: u32, noun: &str) -> String {
+    match (number, noun) {
+        (1, noun) => format!("1 {noun}"),
+        (_, noun) if noun.ends_with("ch") => format!("{number} {noun}es"),
+        (_, noun) => format!("{number} {noun}s"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn check(data: &DataSettings, origins: &Origins, problems: &mut Vec<P
             let full = data.root.join(path);
             if !found(&full) {
                 problems.push(
-                    Problem::new(span_of("data.files"), format!("{what} of split `{split}` is missing: {}", full.display()))
+                    Problem::new(span_of(&format!("data.files.{split}")), format!("{what} of split `{split}` is missing: {}", full.display()))
                         .label(format!("`{split}` needs it"))
                         .hint(format!(
                             "put it there, give its place as `data.files.{split}`, or leave the split out of the plan"
@@ -44,7 +44,7 @@ pub(crate) fn check(data: &DataSettings, origins: &Origins, problems: &mut Vec<P
         let full = data.root.join(path);
         if !full.is_file() {
             problems.push(
-                Problem::new(span_of("data.exclude"), format!("the exclude list of split `{split}` is missing: {}", full.display()))
+                Problem::new(span_of(&format!("data.exclude.{split}")), format!("the exclude list of split `{split}` is missing: {}", full.display()))
                     .label("no such file"),
             );
         }

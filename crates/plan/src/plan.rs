@@ -175,7 +175,11 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     if span.is_empty() && span.start < text.len() && !text[span.start.min(text.len())..].starts_with('\n') {
         span.end = span.start + 1;
     }
-    Problem::new(span, format!("this is not TOML: {}", error.message()))
+    let problem = Problem::new(span, format!("this is not TOML: {}", error.message()));
+    if error.message().contains("duplicate key") {
+        return problem.label("given before").hint("remove one of the two");
+    }
+    problem
 }
 
 fn line_of(text: &str, problem: &Problem) -> Option<usize> {

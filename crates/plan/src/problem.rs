@@ -107,7 +107,7 @@ impl Problems {
         for problem in &self.list {
             let mut report = vec![self.group(problem, &path)];
             report.extend(
-                problem.hints.iter().map(|hint| Group::with_title(Level::HELP.secondary_title(printable(hint)))),
+                problem.hints.iter().map(|hint| Group::with_title(Level::HELP.secondary_title(lines(hint)))),
             );
             out.push_str(&renderer.render(&report));
             out.push_str("\n\n");
@@ -146,6 +146,11 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// The same for a text that may have several lines.
+fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// The same span, cut to the text and to whole characters.
 fn inside(text: &str, span: Range<usize>) -> Range<usize> {
     let floor = |mut at: usize| {
@@ -175,7 +180,10 @@ pub(crate) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a 
             let distance = strsim::damerau_levenshtein(&lower, &candidate.to_lowercase());
             (distance, candidate)
         })
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(found.len()) / 4)
+        .filter(|(distance, candidate)| {
+            let length = candidate.len().min(found.len());
+            *distance <= 1 + length / 4 && *distance < length
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

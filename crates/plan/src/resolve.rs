@@ -13,7 +13,7 @@ use crate::problem::{Problem, suggest};
 use crate::setting::{FileOverrides, IterationRef, kind};
 use crate::settings::{ITERATION, IterationHead, MEMBER, MemberHead, PLAN, PlanSettings};
 use crate::stage::{MODEL, STAGE, StageSettings, published_model};
-use crate::walk::{Layer, Origins, walk};
+use crate::walk::{Layer, Origins, get, walk};
 use crate::{check, files};
 
 /// `stage1` and `stage2` of one table.
@@ -54,13 +54,13 @@ pub(crate) fn resolve(
     layer.apply(&mut settings, &mut origins);
 
     let (default_model, default_stages) = defaults(table, problems);
-    let drafts = members(table, problems);
+    let drafts = members(table, complete, problems);
     let names: Vec<&str> = drafts.iter().map(|draft| draft.name.as_str()).collect();
-    let rounds = iterations(table, &names, problems);
+    let rounds = iterations(table, complete, &names, problems);
     if !complete {
         return None;
     }
-    check::plan_settings(&settings, &origins, text, problems);
+    check::plan_settings(&settings, &origins, table, problems);
 
     let members: Vec<Member> = drafts
         .iter()
@@ -79,12 +79,10 @@ pub(crate) fn resolve(
         problems,
     );
     if drafts.is_empty() && !has(table, "member") {
-        problems.push(Problem::of_file("the plan has no member").hint(
-            "add one:\n[[member]]\nname = \"atst\"\narch = \"atst_frame\"",
-        ));
+        problems.push(check::missing(0..0, "[[member]]", "[[member]]\nname = \"atst\"\narch = \"atst_frame\""));
     }
     if rounds.is_empty() && !has(table, "iteration") {
-        problems.push(Problem::of_file("the plan has no iteration").hint("add `[[iteration]]`"));
+        problems.push(check::missing(0..0, "[[iteration]]", "[[iteration]]"));
     }
     check::iteration_names(
         &rounds
@@ -171,10 +169,6 @@ pub(crate) fn resolve(
     })
 }
 
-fn get<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>)> {
-    table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value))
-}
-
 fn has(table: &DeTable<'_>, name: &str) -> bool {
     get(table, name).is_some()
 }
@@ -196,29 +190,31 @@ fn expect_table<'t, 'i>(
     }
 }
 
-/// The tables of `[[name]]`, each with its header's span.
+/// The tables of `[[name]]`, each with its header's span. A single table is read too, for what else is wrong in it.
 fn tables<'t, 'i>(
     table: &'t DeTable<'i>,
     name: &str,
+    complete: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<(Range<usize>, &'t DeTable<'i>)> {
     let Some((key, value)) = get(table, name) else {
         return Vec::new();
     };
+    if let DeValue::Array(items) = value.get_ref() {
+        let shown = format!("`[[{name}]]`");
+        let tables = items.iter().filter_map(|item| Some((item.span(), expect_table(item, &shown, problems)?)));
+        return tables.collect();
+    }
+    if complete {
+        problems.push(
+            Problem::new(key, format!("`{name}` is {}, expected a list of tables", kind(value.get_ref())))
+                .label("there can be several")
+                .hint(format!("write `[[{name}]]`, with two brackets, before each")),
+        );
+    }
     match value.get_ref() {
-        DeValue::Array(items) => items
-            .iter()
-            .filter_map(|item| Some((item.span(), expect_table(item, &format!("`[[{name}]]`"), problems)?)))
-            .collect(),
-        other => {
-            let found = kind(other);
-            problems.push(
-                Problem::new(key, format!("`{name}` is {found}, expected a list of tables"))
-                    .label("there can be several")
-                    .hint(format!("write `[[{name}]]`, with two brackets, before each")),
-            );
-            Vec::new()
-        }
+        DeValue::Table(table) => vec![(value.span(), table)],
+        _ => Vec::new(),
     }
 }
 
@@ -250,9 +246,9 @@ fn defaults<'a>(table: &'a DeTable<'a>, problems: &mut Vec<Problem>) -> (Layer<'
     (model(table, "`[defaults]`", problems), stages(table, "`[defaults]`", problems))
 }
 
-fn members<'a>(table: &'a DeTable<'a>, problems: &mut Vec<Problem>) -> Vec<MemberDraft<'a>> {
+fn members<'a>(table: &'a DeTable<'a>, complete: bool, problems: &mut Vec<Problem>) -> Vec<MemberDraft<'a>> {
     let mut drafts = Vec::new();
-    for (header, table) in tables(table, "member", problems) {
+    for (header, table) in tables(table, "member", complete, problems) {
         let shown = "`[[member]]`";
         let mut head = MemberHead::default();
         let mut origins = Origins::new();
@@ -261,7 +257,7 @@ fn members<'a>(table: &'a DeTable<'a>, problems: &mut Vec<Problem>) -> Vec<Membe
         let model = model(table, shown, problems);
         let stages = stages(table, shown, problems);
         for (key, example) in [("name", "name = \"atst\""), ("arch", "arch = \"atst_frame\"")] {
-            if !has(table, key) {
+            if complete && !has(table, key) {
                 problems.push(
                     Problem::new(header.clone(), format!("a member without `{key}`"))
                         .label(format!("`{key}` is missing"))
@@ -278,9 +274,14 @@ fn members<'a>(table: &'a DeTable<'a>, problems: &mut Vec<Problem>) -> Vec<Membe
     drafts
 }
 
-fn iterations<'a>(table: &'a DeTable<'a>, names: &[&str], problems: &mut Vec<Problem>) -> Vec<IterationDraft<'a>> {
+fn iterations<'a>(
+    table: &'a DeTable<'a>,
+    complete: bool,
+    names: &[&str],
+    problems: &mut Vec<Problem>,
+) -> Vec<IterationDraft<'a>> {
     let mut drafts = Vec::new();
-    for (header, table) in tables(table, "iteration", problems) {
+    for (header, table) in tables(table, "iteration", complete, problems) {
         let shown = "`[[iteration]]`";
         let mut head = IterationHead::default();
         let mut origins = Origins::new();
@@ -388,10 +389,10 @@ fn pseudo_labels(
     problems.push(
         Problem::new(span, format!("cycle: iteration {number} would need {way}"))
             .label("must be an earlier iteration")
-            .hint(if number == 1 {
-                "leave `pseudo_labels` out of the first iteration".to_owned()
-            } else {
-                format!("write \"previous\", or a number from 1 to {}", number - 1)
+            .hint(match number {
+                1 => "leave `pseudo_labels` out of the first iteration".to_owned(),
+                2 => "write \"previous\"".to_owned(),
+                _ => format!("write \"previous\", or a number from 1 to {}", number - 1),
             }),
     );
     Labels::Broken

@@ -144,6 +144,8 @@ impl Choice for Architecture {
 /// The key being written, for messages.
 struct At<'a> {
     name: &'a str,
+    /// One item of a list is written, not the whole.
+    item: bool,
     limits: Limits,
     span: Range<usize>,
 }
@@ -157,7 +159,7 @@ impl Slot<'_> {
         value: &Spanned<DeValue<'_>>,
         problems: &mut Vec<Problem>,
     ) -> bool {
-        let at = At { name, limits, span: value.span() };
+        let at = At { name, item: false, limits, span: value.span() };
         let before = problems.len();
         if let Err(problem) = self.write(&at, value.get_ref(), problems) {
             problems.push(*problem);
@@ -268,7 +270,9 @@ impl Slot<'_> {
                                 continue;
                             }
                         };
-                        match at.item(value).path(value.get_ref()) {
+                        let name = format!("{}.{}", at.name, key.get_ref());
+                        let at = At { name: &name, item: false, limits: Limits::Any, span: value.span() };
+                        match at.path(value.get_ref()) {
                             Ok(path) => *target = Some(path),
                             Err(problem) => problems.push(*problem),
                         }
@@ -359,6 +363,7 @@ impl Limits {
     pub(crate) fn show(self) -> String {
         match self {
             Self::Any => String::new(),
+            Self::Whole(min, max) if max > 1_000_000_000_000 => format!("{min} or more"),
             Self::Whole(min, max) => format!("{min} to {max}"),
             Self::Real(min, max) => format!("{} to {}", show_number(min), show_number(max)),
             Self::Positive(max) => format!("above 0, to {}", show_number(max)),
@@ -369,19 +374,23 @@ impl Limits {
 
 impl<'k> At<'k> {
     fn item(&self, item: &Spanned<DeValue<'_>>) -> At<'k> {
-        At { name: self.name, limits: self.limits, span: item.span() }
+        At { name: self.name, item: true, limits: self.limits, span: item.span() }
+    }
+
+    fn shown(&self) -> String {
+        if self.item { format!("an item of `{}`", self.name) } else { format!("`{}`", self.name) }
     }
 
     fn wrong_type(&self, value: &DeValue<'_>, expected: &str) -> Box<Problem> {
         Box::new(
-            Problem::new(self.span.clone(), format!("`{}` is {}, expected {expected}", self.name, kind(value)))
+            Problem::new(self.span.clone(), format!("{} is {}, expected {expected}", self.shown(), kind(value)))
                 .label(format!("expected {expected}")),
         )
     }
 
     fn out_of_range(&self, found: &str) -> Box<Problem> {
         Box::new(
-            Problem::new(self.span.clone(), format!("`{}` is {found}, out of range", self.name))
+            Problem::new(self.span.clone(), format!("{} is {found}, out of range", self.shown()))
                 .label(format!("expected {}", self.limits.show())),
         )
     }
@@ -495,10 +504,10 @@ impl<'k> At<'k> {
         mut write: impl FnMut(&At<'_>, Split, &DeValue<'_>, &mut Vec<Problem>) -> Result<(), Box<Problem>>,
     ) -> Result<(), Box<Problem>> {
         for (key, value) in self.table(value, "a table with a key for each split")?.iter() {
-            let at_key = At { name: self.name, limits: self.limits, span: key.span() };
+            let at_key = At { name: self.name, item: false, limits: self.limits, span: key.span() };
             let result = at_key.split(key.get_ref(), |_| true).and_then(|split| {
                 let name = format!("{}.{split}", self.name);
-                let at = At { name: &name, limits: self.limits, span: value.span() };
+                let at = At { name: &name, item: false, limits: self.limits, span: value.span() };
                 write(&at, split, value.get_ref(), problems)
             });
             if let Err(problem) = result {

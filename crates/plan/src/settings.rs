@@ -157,5 +157,5 @@ pub(crate) static MEMBER: &[Setting<MemberHead>] = &[
 #[rustfmt::skip]
 pub(crate) static ITERATION: &[Setting<IterationHead>] = &[
     setting("name", Limits::Any, |i| Slot::Text(&mut i.name), "a name to refer to it by", ""),
-    setting("pseudo_labels", Limits::Whole(0, 1_000_000), |i| Slot::IterationRef(&mut i.pseudo_labels), "the iteration whose ensemble labels the data for this one", "8.1"),
+    setting("pseudo_labels", Limits::Whole(1, 1_000_000), |i| Slot::IterationRef(&mut i.pseudo_labels), "the iteration whose ensemble labels the data for this one", "8.1"),
 ];

@@ -157,7 +157,8 @@ fn row<T>(setting: &Setting<T>, slot: &Slot<'_>, default: String) -> [String; 5]
     let limits = setting.limits.show();
     let kind = slot.type_name();
     // Longer choices of names are wrapped over lines by hand, for the table has no fixed width.
-    let kind = if limits.is_empty() || limits.len() > 40 { kind } else { format!("{kind}, {limits}") };
+    let named = matches!(slot, Slot::IterationRef(_));
+    let kind = if limits.is_empty() || limits.len() > 40 || named { kind } else { format!("{kind}, {limits}") };
     let default = default.replace("\", \"", "\",\n\"");
     [setting.name.to_owned(), kind, default, setting.doc.to_owned(), setting.source.to_owned()]
 }

@@ -22,7 +22,7 @@ impl<T> Default for Layer<'_, T> {
 }
 
 /// Where the value of each key was written, if it was.
-pub(crate) type Origins = BTreeMap<&'static str, Range<usize>>;
+pub(crate) type Origins = BTreeMap<String, Range<usize>>;
 
 impl<T> Layer<'_, T> {
     /// Writes the layer's values over those of `target`, and notes in `origins` where they come from.
@@ -30,7 +30,12 @@ impl<T> Layer<'_, T> {
         for (setting, value) in &self.given {
             // Found good when the layer was read, so nothing can be reported here that was not reported then.
             (setting.field)(target).assign(setting.name, setting.limits, value, &mut Vec::new());
-            origins.insert(setting.name, value.span());
+            origins.insert(setting.name.to_owned(), value.span());
+            if let DeValue::Table(table) = value.get_ref() {
+                for key in table.keys() {
+                    origins.insert(format!("{}.{}", setting.name, key.get_ref()), key.span());
+                }
+            }
         }
     }
 
@@ -154,4 +159,9 @@ fn elsewhere<T>(found: &str, here: &[Setting<T>]) -> Option<String> {
         return Some(format!("`{name}` is a key of a member's network: write `model.{name}`"));
     }
     with_end(found, settings::PLAN).map(|name| format!("`{name}` stands at the top of a plan"))
+}
+
+/// The entry of a table, with its key's span.
+pub(crate) fn get<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>)> {
+    table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value))
 }
