@@ -135,11 +135,10 @@ fn curve(
     settings: &PsdsSettings,
 ) -> Vec<OperatingPoint> {
     let own = &statistics[class];
-    // From the lowest score up, as the published tool lists them: it decides which score stands for equal points.
+    // From the highest score down; the sort below keeps that order among equal points.
     let mut points: Vec<OperatingPoint> = own
         .points
         .iter()
-        .rev()
         .map(|point| {
             let mut efpr = point.false_positives as f64 / units;
             if settings.intersection.cttc.is_some() && statistics.len() > 1 {
@@ -170,13 +169,21 @@ fn curve(
             .then(one.tpr.total_cmp(&two.tpr))
     });
 
-    let mut kept: Vec<OperatingPoint> = Vec::new();
+    // Above the highest score nothing is detected at all.
+    let mut kept = vec![OperatingPoint {
+        tpr: 0.0,
+        efpr: 0.0,
+        score: f64::INFINITY,
+    }];
     for point in points {
-        match kept.last_mut() {
-            Some(last) if settings.best_points_only && point.tpr <= last.tpr => {}
-            Some(last) if point.efpr == last.efpr => *last = point,
-            None if settings.best_points_only && point.tpr == 0.0 => {}
-            _ => kept.push(point),
+        let last = kept.last_mut().expect("begins with a point");
+        if point.efpr == last.efpr {
+            // Of equal points the highest score stands for all; where every point is kept, the lowest.
+            if point.tpr > last.tpr || (!settings.best_points_only && point.tpr == last.tpr) {
+                *last = point;
+            }
+        } else if !settings.best_points_only || point.tpr > last.tpr {
+            kept.push(point);
         }
     }
     kept
