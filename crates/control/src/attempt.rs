@@ -229,6 +229,20 @@ impl State {
         };
         self.live_keys.remove(&attempt.key);
         let (id, index) = (attempt.run, attempt.task);
+        for rank in 0..attempt.seats.len() {
+            let seat = &attempt.seats[rank];
+            if !seat.state.is_end() {
+                let message = format!(
+                    "worker {} fell silent, and without its gang this rank cannot go on",
+                    seat.worker
+                );
+                let rank = Rank(u32::try_from(rank).unwrap_or(u32::MAX));
+                attempt.failures.push(Failure {
+                    rank: Some(rank),
+                    ..Failure::new(FailureClass::WorkerLost, message)
+                });
+            }
+        }
         let all_finished = attempt
             .seats
             .iter()

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use types::{Fence, Rank, RunId, SlotKind, TaskId, TaskNode, Timestamp, WorkerId};
 
-use crate::DeviceKind;
 use crate::attempt::{Attempt, Seat, SeatState};
 use crate::run::Phase;
 use crate::state::{State, Turn};
 use crate::worker::{Occupant, Worker};
+use crate::{DeviceKind, WorkerState};
 
 /// The free slots, as they are offered to the ready tasks in order of urgency.
 ///
@@ -102,6 +102,14 @@ impl Pool {
             self.silent.push(name.clone());
         }
         if !worker.in_service() {
+            // Right after a restart every worker is silent, and most will be back in a moment: large gangs count on them.
+            let expected = worker.state() == WorkerState::Unknown && !worker.draining;
+            if expected && self.now < self.gather_until {
+                self.devices
+                    .entry(worker.description.device)
+                    .or_default()
+                    .in_service += 1;
+            }
             return;
         }
         self.in_service += 1;

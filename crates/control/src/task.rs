@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use types::{Digest, Failure, Fence, RunId, TaskGraph, TaskId, Timestamp, content_key};
@@ -149,8 +149,9 @@ impl State {
 
     /// Tasks whose inputs are all done: each gets its key, and either a remembered result or a place in the queue.
     /// Results so found resolve further tasks, and so on.
-    fn resolve(&mut self, turn: &mut Turn, id: RunId, mut tasks: Vec<usize>) {
-        while let Some(index) = tasks.pop() {
+    fn resolve(&mut self, turn: &mut Turn, id: RunId, tasks: Vec<usize>) {
+        let mut tasks = BTreeSet::from_iter(tasks);
+        while let Some(index) = tasks.pop_first() {
             let Some(run) = self.runs.get_mut(&id) else {
                 return;
             };

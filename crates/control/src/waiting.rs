@@ -199,8 +199,9 @@ impl fmt::Display for WaitingFor {
             } => {
                 write!(
                     f,
-                    "needs {} of one kind, and the workers in service have {have}",
-                    slots(*slot, *need)
+                    "needs {}{}, and the workers in service have {have}",
+                    slots(*slot, *need),
+                    if *need == 1 { "" } else { " of one kind" }
                 )?;
                 if silent.is_empty() {
                     Ok(())
