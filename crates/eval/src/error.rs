@@ -1,174 +1,121 @@
-/// Input that no score can be computed from: which clip or class, what was found, what was expected.
+use crate::SoundEvent;
+
+/// An input that cannot be scored. Every message names the clip, the class and the times where there are any.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// A clip's matrix has another shape than its boundaries and classes say.
+    /// Scores of one clip do not have the shape that its boundaries and the class list promise.
     #[error(
-        "clip {clip:?}: {found} scores, expected {frames} frames x {classes} classes"
+        "scores of clip {clip:?}: {found} values, expected {frames} frames × {classes} classes"
     )]
     Shape {
-        /// Clip.
+        /// The clip.
         clip: String,
-        /// Values given.
+        /// Values found.
         found: usize,
-        /// From the boundaries.
+        /// Frames, from the boundaries.
         frames: usize,
-        /// From the class list.
+        /// Classes.
         classes: usize,
     },
-    /// Boundaries that do not grow.
-    #[error("clip {clip:?}: frame boundary {index} is {found} after {before}, expected finite times that grow")]
+    /// Frame boundaries must grow.
+    #[error(
+        "scores of clip {clip:?}: frame {frame} ends at {offset} s, not after its onset at {onset} s"
+    )]
     Boundaries {
-        /// Clip.
+        /// The clip.
         clip: String,
-        /// Which boundary, from 0.
-        index: usize,
-        /// Its time.
-        found: f64,
-        /// The time before it.
-        before: f64,
+        /// The frame.
+        frame: usize,
+        /// Its onset in seconds.
+        onset: f64,
+        /// Its offset in seconds.
+        offset: f64,
     },
-    /// A score that cannot be compared.
-    #[error("clip {clip:?}: the score of class {class:?} in frame {frame} is not a number")]
+    /// A score that is not a number cannot be compared.
+    #[error("scores of clip {clip:?}, class {class:?}, frame {frame}: not a number")]
     NotANumber {
-        /// Clip.
+        /// The clip.
         clip: String,
-        /// Class.
+        /// The class.
         class: String,
-        /// Frame, from 0.
+        /// The frame.
         frame: usize,
     },
-    /// Two matrices for one clip.
-    #[error("clip {clip:?} is scored twice")]
-    ClipTwice {
-        /// Clip.
-        clip: String,
+    /// Two clips or two classes with one name.
+    #[error("{what} {name:?} is there twice")]
+    Twice {
+        /// `clip` or `class`.
+        what: &'static str,
+        /// Its name.
+        name: String,
     },
-    /// A class twice in a class list.
-    #[error("class {class:?} occurs twice in the class list")]
-    ClassTwice {
-        /// Class.
-        class: String,
-    },
-    /// A class that nobody scored.
-    #[error("class {class:?} is not among the scored classes ({known})")]
+    /// The ground truth has an event of a class that has no scores.
+    #[error(
+        "ground truth of clip {clip:?}: class {:?} ({} s to {} s) is not among the scored classes",
+        event.class, event.onset, event.offset
+    )]
     UnknownClass {
-        /// Class.
-        class: String,
-        /// The scored classes.
-        known: String,
-    },
-    /// A reference event of a class that is not scored.
-    #[error(
-        "clip {clip:?}: the reference event from {onset} s to {offset} s is of class {class:?}, which is not among the scored classes ({known})"
-    )]
-    UnknownLabel {
-        /// Clip.
+        /// The clip.
         clip: String,
-        /// Start.
-        onset: f64,
-        /// End.
-        offset: f64,
-        /// Class.
-        class: String,
-        /// The scored classes.
-        known: String,
+        /// The event.
+        event: SoundEvent,
     },
-    /// A reference event that ends before it begins, or at no time at all.
-    #[error(
-        "clip {clip:?}: a reference event of class {class:?} goes from {onset} s to {offset} s, expected finite times of which the second is later"
-    )]
-    EventTimes {
-        /// Clip.
+    /// An event that ends before it begins, or whose times are not numbers.
+    #[error("ground truth of clip {clip:?}: {:?} from {} s to {} s is not a stretch of time", event.class, event.onset, event.offset)]
+    Times {
+        /// The clip.
         clip: String,
-        /// Start.
-        onset: f64,
-        /// End.
-        offset: f64,
-        /// Class.
-        class: String,
+        /// The event.
+        event: SoundEvent,
     },
-    /// Reference events of one class that touch or overlap, so that nobody can say how many there are.
+    /// Events of one class in one clip must be apart, or a detection would have no one to match.
     #[error(
-        "clip {clip:?}: reference events of class {class:?} touch or overlap: one ends at {end} s, the next begins at {begin} s (join them)"
+        "ground truth of clip {clip:?}: {:?} from {} s to {} s touches or overlaps the one from {} s to {} s (merge them first)",
+        second.class, second.onset, second.offset, first.onset, first.offset
     )]
-    ConnectedEvents {
-        /// Clip.
+    Overlap {
+        /// The clip.
         clip: String,
-        /// Class.
-        class: String,
-        /// End of the earlier.
-        end: f64,
-        /// Start of the later.
-        begin: f64,
+        /// The earlier event.
+        first: SoundEvent,
+        /// The later event.
+        second: SoundEvent,
     },
-    /// A scored class without any reference event.
-    #[error("class {class:?} has no reference event in any clip (leave it out of the scored classes)")]
+    /// A class that never sounds has no true positive rate.
+    #[error(
+        "class {class:?} has no event in the ground truth, so that it cannot be scored (leave it out of the class list)"
+    )]
     NoReference {
-        /// Class.
+        /// The class.
         class: String,
     },
-    /// A class that is active in every segment or in none.
-    #[error("class {class:?} is active in {positive} of {total} segments, expected at least one active and one inactive")]
-    OneSided {
-        /// Class.
-        class: String,
-        /// Active segments.
-        positive: u64,
-        /// All segments.
-        total: u64,
-    },
-    /// Clips that one side has and the other has not.
-    #[error("clip {clip:?} has {has} but no {lacks} (both must cover the same clips)")]
+    /// Scores, ground truth and durations are about the same clips.
+    #[error("clip {clip:?} has {there} but no {missing}")]
     ClipSets {
-        /// The first such clip.
+        /// The clip.
         clip: String,
         /// What it has.
-        has: &'static str,
+        there: &'static str,
         /// What it lacks.
-        lacks: &'static str,
+        missing: &'static str,
     },
-    /// A duration that is none.
-    #[error("clip {clip:?}: the duration is {found} s, expected a finite number above 0")]
+    /// A duration that is not positive.
+    #[error("clip {clip:?} lasts {duration} s, expected a positive number")]
     Duration {
-        /// Clip.
+        /// The clip.
         clip: String,
-        /// As given.
-        found: f64,
-    },
-    /// Nothing to score.
-    #[error("there are no {what} to score")]
-    Nothing {
-        /// `clips` or `classes`.
-        what: &'static str,
-    },
-    /// A parameter out of its range.
-    #[error("parameter {name} is {found}, expected {expected}")]
-    Parameter {
-        /// Its name.
-        name: &'static str,
-        /// As given.
-        found: String,
-        /// What is allowed.
-        expected: &'static str,
-    },
-    /// A clip whose place in a recording is not known.
-    #[error("clip {clip:?}: not a window of a recording (expected a name such as cafe_restaurant_00-000000-001000)")]
-    NotAWindow {
-        /// Clip.
-        clip: String,
-    },
-    /// A window that reaches past its recording's end.
-    #[error(
-        "clip {clip:?} ends at second {end} but its recording {recording:?} has a duration of {duration} s"
-    )]
-    WindowTooLate {
-        /// Clip.
-        clip: String,
-        /// Recording.
-        recording: String,
-        /// End of the window's last segment.
-        end: usize,
-        /// Of the recording.
+        /// In seconds.
         duration: f64,
+    },
+    /// Settings that contradict each other.
+    #[error("{0}")]
+    Settings(String),
+    /// A clip whose name does not say where in its recording it lies.
+    #[error(
+        "clip {clip:?} is not named <recording>-<onset>-<offset> with times in hundredths of a second"
+    )]
+    ClipName {
+        /// The clip.
+        clip: String,
     },
 }

@@ -1,23 +1,27 @@
 //! The field's metrics: numbers in, numbers out.
 //!
-//! Scores ([`Scores`]) and what really sounded ([`Reference`]) go in, PSDS ([`psds()`]) and partial AUROC
-//! ([`segment_auroc`], [`recording_scores`]) come out, with every class's share and curve. No files, no tensors, no clock;
-//! clips and classes are worked through in parallel and the result does not depend on it.
+//! This room knows frame scores and annotated sound events, and nothing about models, files of a run or processes, so that it
+//! is useful to people who never train here. Numbers follow the published tools' conventions exactly (recipe section 9); where they
+//! have one that is easy to miss, the comment at the place says so.
+//!
+//! - [`psds`]: polyphonic sound detection score, exact over all thresholds.
+//! - [`segment_auroc`]: segment-based (partial) area under the ROC; [`maestro_auroc`] is the protocol for MAESTRO's overlapping clips.
+//! - [`median_filter`]: the usual post-processing before scoring.
 
-mod area;
+mod auroc;
 mod error;
+mod intersection;
 mod maestro;
 mod median;
 mod psds;
 mod reference;
 mod scores;
-mod segments;
 
-pub use area::Area;
+pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc};
 pub use error::Error;
-pub use maestro::{Placement, recording_scores, segment_means};
-pub use median::{MEDIAN_FRAMES, median_filter};
-pub use psds::{ClassPsds, CrossTriggers, Psds, PsdRoc, PsdsParameters, TimeUnit, psds};
-pub use reference::Reference;
+pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
+pub use maestro::{maestro_auroc, merge_touching, recording_scores, segment_means};
+pub use median::{DCASE_2024_WINDOWS, median_filter};
+pub use psds::{Combined, OperatingPoint, Psds, PsdsSettings, psds};
+pub use reference::{GroundTruth, SoundEvent};
 pub use scores::{ClipScores, Scores};
-pub use segments::{Auroc, AurocParameters, ClassAuroc, Roc, segment_auroc};

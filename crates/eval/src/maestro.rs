@@ -1,98 +1,173 @@
-//! From windows that overlap to the recordings that they were cut from (recipe 9.4).
+//! MAESTRO's evaluation: clips of 10 s overlap, the score is about the recordings that they were cut from (recipe 9.4).
 
 use std::collections::BTreeMap;
 
-use crate::error::Error;
-use crate::scores::{ClipScores, Scores};
-use crate::segments::touching_frames;
+use crate::{
+    Area, ClipScores, Error, GroundTruth, Scores, SegmentAuroc, SoundEvent, segment_auroc,
+};
 
-/// Where a window lies in its recording.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Placement {
-    /// The recording.
-    pub recording: String,
-    /// Start in seconds; segments are added from its whole second on.
-    pub start: f64,
-    /// Length in seconds.
-    pub length: f64,
+/// mpAUC: clips' frame scores to seconds, overlap-added over each recording, then [`segment_auroc`] of 1 s segments.
+///
+/// `truth` is about recordings: merged events in recording time and durations of whole recordings.
+///
+/// # Errors
+/// A clip name without its place, and whatever [`segment_auroc`] refuses.
+pub fn maestro_auroc(
+    clips: &Scores,
+    truth: &GroundTruth,
+    max_fpr: f64,
+    area: Area,
+) -> Result<SegmentAuroc, Error> {
+    segment_auroc(
+        &recording_scores(clips, &truth.durations)?,
+        truth,
+        1.0,
+        max_fpr,
+        area,
+    )
 }
 
-/// Averages each class over each second of a clip, frames weighted by their overlap with it. `length` is the clip's in
-/// seconds; the last second may be a part of one. Shape: ceil(length) x classes; 0 where no frame is.
-#[must_use]
-pub fn segment_means(clip: &ClipScores, length: f64) -> Vec<f64> {
-    let classes = clip.values().len() / clip.num_frames();
-    let boundaries = clip.boundaries();
-    let seconds = length.ceil() as usize;
-    let mut means = vec![0.0; seconds * classes];
-    for (second, means) in means.chunks_exact_mut(classes).enumerate() {
-        let (begin, end) = (second as f64, (second as f64 + 1.0).min(length));
-        let mut total = 0.0;
-        for frame in touching_frames(boundaries, begin, end) {
-            let weight = boundaries[frame + 1].min(end) - boundaries[frame].max(begin);
-            let row = &clip.values()[frame * classes..][..classes];
-            for (mean, score) in means.iter_mut().zip(row) {
-                *mean += weight * score;
-            }
-            total += weight;
+/// One score per second of each recording: the plain mean over the clips that cover the second, 0 if none does. The last
+/// second ends with the recording.
+///
+/// # Errors
+/// A clip name that is not `<recording>-<onset>-<offset>` (hundredths of a second), or a recording without a duration.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds of a recording, checked to be positive"
+)]
+#[expect(clippy::cast_precision_loss, reason = "seconds of a recording are few")]
+pub fn recording_scores(
+    clips: &Scores,
+    durations: &BTreeMap<String, f64>,
+) -> Result<Scores, Error> {
+    let classes = clips.classes().len();
+    let mut sums: BTreeMap<&str, (Vec<f64>, Vec<u32>)> = BTreeMap::new();
+    for (recording, duration) in durations {
+        if !(*duration > 0.0 && duration.is_finite()) {
+            return Err(Error::Duration {
+                clip: recording.clone(),
+                duration: *duration,
+            });
         }
-        if total > 0.0 {
-            means.iter_mut().for_each(|mean| *mean /= total);
+        let seconds = duration.ceil() as usize;
+        sums.insert(recording, (vec![0.0; seconds * classes], vec![0; seconds]));
+    }
+    for clip in clips.clips() {
+        let (recording, onset, offset) = place(&clip.clip)?;
+        let Some((sum, covered)) = sums.get_mut(recording) else {
+            return Err(Error::ClipSets {
+                clip: clip.clip.clone(),
+                there: "scores",
+                missing: "duration of its recording",
+            });
+        };
+        let length = (offset - onset) as f64 / 100.0;
+        let first = (onset / 100) as usize;
+        for (second, means) in segment_means(clip, classes, length)
+            .chunks_exact(classes)
+            .enumerate()
+        {
+            if let Some(cover) = covered.get_mut(first + second) {
+                *cover += 1;
+                let start = (first + second) * classes;
+                sum[start..start + classes]
+                    .iter_mut()
+                    .zip(means)
+                    .for_each(|(sum, mean)| *sum += mean);
+            }
+        }
+    }
+    let recordings = sums
+        .into_iter()
+        .map(|(recording, (mut values, covered))| {
+            for (row, cover) in values.chunks_exact_mut(classes).zip(&covered) {
+                row.iter_mut()
+                    .for_each(|value| *value /= f64::from((*cover).max(1)));
+            }
+            let duration = durations[recording];
+            let boundaries = (0..=covered.len())
+                .map(|second| (second as f64).min(duration))
+                .collect();
+            ClipScores {
+                clip: recording.to_owned(),
+                boundaries,
+                values,
+            }
+        })
+        .collect();
+    Scores::new(clips.classes().to_vec(), recordings)
+}
+
+/// Means over seconds 0–1, 1–2, … of a clip, frames weighted by their overlap; shape (second, class). A second without any
+/// frame is 0.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds of a clip"
+)]
+#[expect(clippy::cast_precision_loss, reason = "seconds of a clip are few")]
+pub fn segment_means(clip: &ClipScores, classes: usize, length: f64) -> Vec<f64> {
+    let seconds = length.max(0.0).ceil() as usize;
+    let mut means = vec![0.0; seconds * classes];
+    for second in 0..seconds {
+        let (onset, offset) = (second as f64, ((second + 1) as f64).min(length));
+        let row = &mut means[second * classes..(second + 1) * classes];
+        let mut weight = 0.0;
+        for frame in 0..clip.num_frames() {
+            let overlap =
+                offset.min(clip.boundaries[frame + 1]) - onset.max(clip.boundaries[frame]);
+            if overlap > 0.0 {
+                weight += overlap;
+                let values = &clip.values[frame * classes..(frame + 1) * classes];
+                row.iter_mut()
+                    .zip(values)
+                    .for_each(|(sum, value)| *sum += overlap * value);
+            }
+        }
+        if weight > 0.0 {
+            row.iter_mut().for_each(|sum| *sum /= weight);
         }
     }
     means
 }
 
-/// One score per class and second of each recording in `durations`: the plain mean over the windows that cover the second, 0
-/// if none does. `place` says where a clip lies; windows of other recordings are left out.
-///
-/// # Errors
-/// A clip that is no window, or that ends after its recording.
-pub fn recording_scores(
-    windows: &Scores,
-    place: impl Fn(&str) -> Option<Placement>,
-    durations: &BTreeMap<String, f64>,
-) -> Result<Scores, Error> {
-    let classes = windows.classes().len();
-    let mut sums: BTreeMap<&str, (Vec<f64>, Vec<f64>)> = durations
-        .iter()
-        .map(|(recording, duration)| {
-            let seconds = duration.ceil() as usize;
-            let sums = (vec![0.0; seconds * classes], vec![0.0_f64; seconds]);
-            (recording.as_str(), sums)
+/// Recording, onset and offset (hundredths of a second) of a clip, from its name, split from the right.
+fn place(clip: &str) -> Result<(&str, u64, u64), Error> {
+    let parts = || {
+        let mut parts = clip.rsplitn(3, '-');
+        let (offset, onset, recording) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((recording, onset.parse().ok()?, offset.parse().ok()?))
+    };
+    parts()
+        .filter(|(recording, onset, offset): &(&str, u64, u64)| {
+            !recording.is_empty() && onset < offset
         })
-        .collect();
-    for (name, clip) in windows.clips() {
-        let placement = place(name).ok_or_else(|| Error::NotAWindow { clip: name.clone() })?;
-        let Some((sum, count)) = sums.get_mut(placement.recording.as_str()) else {
-            continue;
-        };
-        let means = segment_means(clip, placement.length);
-        let start = placement.start as usize;
-        let end = start + means.len() / classes;
-        if end > count.len() {
-            return Err(Error::WindowTooLate {
-                clip: name.clone(),
-                end,
-                duration: durations[&placement.recording],
-                recording: placement.recording,
-            });
+        .ok_or_else(|| Error::ClipName {
+            clip: clip.to_owned(),
+        })
+}
+
+/// Joins events of one class that touch or overlap: an event that starts at or before the current end extends it. The result is
+/// sorted by class, then onset.
+#[must_use]
+pub fn merge_touching(events: &[SoundEvent]) -> Vec<SoundEvent> {
+    let mut sorted = events.to_vec();
+    sorted.sort_by(|one, two| {
+        one.class
+            .cmp(&two.class)
+            .then(one.onset.total_cmp(&two.onset))
+    });
+    let mut merged: Vec<SoundEvent> = Vec::new();
+    for event in sorted {
+        match merged.last_mut() {
+            Some(last) if last.class == event.class && event.onset <= last.offset => {
+                last.offset = last.offset.max(event.offset);
+            }
+            _ => merged.push(event),
         }
-        for (sum, mean) in sum[start * classes..end * classes].iter_mut().zip(means) {
-            *sum += mean;
-        }
-        count[start..end].iter_mut().for_each(|count| *count += 1.0);
     }
-    let mut recordings = Scores::new(windows.classes().to_vec())?;
-    for (recording, (mut sum, count)) in sums {
-        for (row, count) in sum.chunks_exact_mut(classes).zip(&count) {
-            row.iter_mut().for_each(|sum| *sum /= count.max(1.0));
-        }
-        let duration = durations[recording];
-        let boundaries = (0..=count.len())
-            .map(|second| (second as f64).min(duration))
-            .collect();
-        recordings.insert(recording, boundaries, sum)?;
-    }
-    Ok(recordings)
+    merged
 }

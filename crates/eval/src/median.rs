@@ -1,60 +1,52 @@
-//! The class-wise median filter of recipe 9.1.
-
-use rayon::prelude::*;
-
-/// Window lengths in frames of 64 ms, in output order of the 27 classes (recipe 9.1).
-pub const MEDIAN_FRAMES: [usize; 27] = [
+/// Class-wise window lengths of the DCASE 2024 system in output order, in frames of 64 ms (recipe 9.1).
+pub const DCASE_2024_WINDOWS: [usize; 27] = [
     3, 9, 9, 5, 5, 5, 9, 7, 11, 9, 7, 3, 9, 13, 7, 1, 13, 3, 13, 7, 5, 5, 1, 13, 17, 13, 15,
 ];
 
-/// Replaces each score by the median of the odd number `windows[class]` of frames around it. Past the ends the signal is
-/// mirrored, the first and last frame included. `values` has frames x `windows.len()` scores, none of them NaN.
+/// Filters each class over time: shape (frame, class), one odd window length per class. At the ends the clip is mirrored, edge
+/// frames included (c b a | a b c), as often as it takes.
 ///
 /// # Panics
-/// When a window is even, or `values` is not a whole number of frames: errors of the calling code.
+/// When a window is even or `values` is not a whole number of frames: those are the caller's constants, not data.
 #[must_use]
 pub fn median_filter(values: &[f64], windows: &[usize]) -> Vec<f64> {
     let classes = windows.len();
     assert!(
-        windows.iter().all(|window| window % 2 == 1) && values.len().is_multiple_of(classes),
-        "median windows must be odd and values whole frames"
+        windows.iter().all(|window| window % 2 == 1),
+        "windows have a middle"
+    );
+    assert!(
+        classes > 0 && values.len().is_multiple_of(classes),
+        "values are (frame, class)"
     );
     let frames = values.len() / classes;
-    let columns: Vec<Vec<f64>> = windows
-        .par_iter()
-        .enumerate()
-        .map(|(class, &window)| {
-            let column: Vec<f64> = values.iter().skip(class).step_by(classes).copied().collect();
-            filter(&column, window)
-        })
-        .collect();
-    let mut filtered = Vec::with_capacity(values.len());
-    for frame in 0..frames {
-        filtered.extend(columns.iter().map(|column| column[frame]));
+    let mut filtered = vec![0.0; values.len()];
+    for (class, window) in windows.iter().enumerate() {
+        let mut around = Vec::with_capacity(*window);
+        for frame in 0..frames {
+            around.clear();
+            around.extend(
+                (0..*window).map(|step| {
+                    values[mirrored(frame + step, window / 2, frames) * classes + class]
+                }),
+            );
+            around.sort_unstable_by(f64::total_cmp);
+            filtered[frame * classes + class] = around[window / 2];
+        }
     }
     filtered
 }
 
-fn filter(signal: &[f64], window: usize) -> Vec<f64> {
-    let half = window / 2;
-    let period = 2 * signal.len();
-    // Frame `at` of the mirrored signal, counted from `half` frames before its start.
-    let mirrored = |at: usize| {
-        let place = (at + period * half.div_ceil(period.max(1)) - half) % period;
-        signal[if place < signal.len() {
-            place
-        } else {
-            period - 1 - place
-        }]
-    };
-    let mut around = Vec::with_capacity(window);
-    (0..signal.len())
-        .map(|frame| {
-            around.clear();
-            around.extend((frame..frame + window).map(mirrored));
-            *around.select_nth_unstable_by(half, f64::total_cmp).1
-        })
-        .collect()
+/// The frame at `shifted − half`, mirrored into `0..frames`.
+fn mirrored(shifted: usize, half: usize, frames: usize) -> usize {
+    let period = 2 * frames;
+    // Shifted by whole periods so that it is not negative.
+    let place = (shifted + period * half.div_ceil(period) - half) % period;
+    if place < frames {
+        place
+    } else {
+        period - 1 - place
+    }
 }
 
 #[cfg(test)]
@@ -62,15 +54,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vectors_of_the_recipe() {
-        let signal = [1.0, 0.0, 5.0, 2.0, 9.0, 3.0];
-        assert_eq!(filter(&signal, 3), [1.0, 1.0, 2.0, 5.0, 3.0, 3.0]);
-        assert_eq!(filter(&signal, 5), [1.0, 1.0, 2.0, 3.0, 3.0, 3.0]);
+    fn the_recipe_s_example() {
+        let values = [1.0, 0.0, 5.0, 2.0, 9.0, 3.0];
+        assert_eq!(median_filter(&values, &[3]), [1.0, 1.0, 2.0, 5.0, 3.0, 3.0]);
+        assert_eq!(median_filter(&values, &[5]), [1.0, 1.0, 2.0, 3.0, 3.0, 3.0]);
     }
 
     #[test]
-    fn a_window_longer_than_the_signal_mirrors_again() {
-        assert_eq!(filter(&[4.0], 7), [4.0]);
-        assert_eq!(filter(&[1.0, 2.0], 9).len(), 2);
+    fn a_window_longer_than_the_clip_mirrors_more_than_once() {
+        assert_eq!(median_filter(&[2.0], &[17]), [2.0]);
+        assert_eq!(median_filter(&[1.0, 3.0], &[9]).len(), 2);
     }
 }

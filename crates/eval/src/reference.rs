@@ -1,120 +1,120 @@
-//! What really sounded, checked before anything is computed from it.
+use std::collections::{BTreeMap, BTreeSet};
 
-use std::collections::BTreeMap;
+use crate::{Error, Scores};
 
-use types::SoundEvent;
+/// A sound that someone heard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoundEvent {
+    /// In seconds from the start of the clip.
+    pub onset: f64,
+    /// In seconds; may lie beyond the last frame.
+    pub offset: f64,
+    /// Class name.
+    pub class: String,
+}
 
-use crate::error::Error;
-use crate::scores::Scores;
-
-/// Reference events and durations by clip (or recording).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reference {
-    /// Events; a clip without events has an empty list.
+/// Annotated sound events and lengths of clips. A clip without events has an empty list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GroundTruth {
+    /// Events by clip.
     pub events: BTreeMap<String, Vec<SoundEvent>>,
-    /// Seconds.
+    /// Length in seconds by clip.
     pub durations: BTreeMap<String, f64>,
 }
 
-/// Start and end in seconds.
-pub(crate) type Span = (f64, f64);
-
-/// Reference events by clip and, in the scores' class order, by class; sorted by time.
-pub(crate) type SpansByClass<'a> = BTreeMap<&'a str, Vec<Vec<Span>>>;
-
-impl Reference {
-    /// Sorts events by class, and checks all that the metrics rely on: one set of clips, known classes, times in order,
-    /// events of a class apart, and at least one event of each class.
-    pub(crate) fn checked(&self, scores: &Scores) -> Result<SpansByClass<'_>, Error> {
-        self.check_clips(scores)?;
-        let mut all = SpansByClass::new();
-        let mut present = vec![false; scores.classes().len()];
+impl GroundTruth {
+    /// That it is about the clips of `scores`, and that every event can be scored.
+    ///
+    /// # Errors
+    /// Clip sets that differ, a bad duration, an unknown class, times that are none, events of one class that touch or overlap.
+    pub(crate) fn check(&self, scores: &Scores) -> Result<(), Error> {
+        let scored: BTreeSet<&str> = scores
+            .clips()
+            .iter()
+            .map(|clip| clip.clip.as_str())
+            .collect();
+        let annotated: BTreeSet<&str> = self.events.keys().map(String::as_str).collect();
+        let timed: BTreeSet<&str> = self.durations.keys().map(String::as_str).collect();
+        same_clips(&scored, "scores", &annotated, "ground truth")?;
+        same_clips(&scored, "scores", &timed, "duration")?;
+        for (clip, duration) in &self.durations {
+            if !(*duration > 0.0 && duration.is_finite()) {
+                return Err(Error::Duration {
+                    clip: clip.clone(),
+                    duration: *duration,
+                });
+            }
+        }
         for (clip, events) in &self.events {
-            let mut spans: Vec<Vec<Span>> = vec![Vec::new(); scores.classes().len()];
-            for event in events {
-                let class = check_event(clip, event, scores.classes())?;
-                present[class] = true;
-                spans[class].push((event.onset, event.offset));
-            }
-            for (class, spans) in spans.iter_mut().enumerate() {
-                spans.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-                if let Some(pair) = spans.windows(2).find(|pair| pair[1].0 <= pair[0].1) {
-                    return Err(Error::ConnectedEvents {
-                        clip: clip.clone(),
-                        class: scores.classes()[class].clone(),
-                        end: pair[0].1,
-                        begin: pair[1].0,
-                    });
-                }
-            }
-            all.insert(clip, spans);
+            check_events(clip, events, scores.classes())?;
         }
-        if let Some(class) = present.iter().position(|present| !present) {
-            return Err(Error::NoReference {
-                class: scores.classes()[class].clone(),
-            });
-        }
-        Ok(all)
+        Ok(())
     }
 
-    fn check_clips(&self, scores: &Scores) -> Result<(), Error> {
-        if scores.clips().is_empty() {
-            return Err(Error::Nothing { what: "clips" });
-        }
-        same_keys(scores.clips(), "scores", &self.events, "reference")?;
-        same_keys(scores.clips(), "scores", &self.durations, "duration")?;
-        let bad = self
-            .durations
-            .iter()
-            .find(|(_, duration)| !(duration.is_finite() && **duration > 0.0));
-        match bad {
-            Some((clip, &found)) => Err(Error::Duration {
-                clip: clip.clone(),
-                found,
-            }),
-            None => Ok(()),
-        }
+    /// The events of one class in one clip, by onset.
+    pub(crate) fn of(&self, clip: &str, class: &str) -> Vec<(f64, f64)> {
+        let mut stretches: Vec<(f64, f64)> = self
+            .events
+            .get(clip)
+            .into_iter()
+            .flatten()
+            .filter(|event| event.class == class)
+            .map(|event| (event.onset, event.offset))
+            .collect();
+        stretches.sort_by(|one, two| one.0.total_cmp(&two.0));
+        stretches
     }
 }
 
-fn check_event(clip: &str, event: &SoundEvent, classes: &[String]) -> Result<usize, Error> {
-    let in_order = event.onset.is_finite() && event.offset.is_finite() && event.onset < event.offset;
-    if !in_order {
-        return Err(Error::EventTimes {
-            clip: clip.to_owned(),
-            onset: event.onset,
-            offset: event.offset,
-            class: event.class.clone(),
+fn same_clips(
+    one: &BTreeSet<&str>,
+    one_is: &'static str,
+    two: &BTreeSet<&str>,
+    two_is: &'static str,
+) -> Result<(), Error> {
+    if let Some(clip) = one.difference(two).next() {
+        return Err(Error::ClipSets {
+            clip: (*clip).to_owned(),
+            there: one_is,
+            missing: two_is,
         });
     }
-    classes
-        .iter()
-        .position(|class| *class == event.class)
-        .ok_or_else(|| Error::UnknownLabel {
-            clip: clip.to_owned(),
-            onset: event.onset,
-            offset: event.offset,
-            class: event.class.clone(),
-            known: classes.join(", "),
-        })
+    if let Some(clip) = two.difference(one).next() {
+        return Err(Error::ClipSets {
+            clip: (*clip).to_owned(),
+            there: two_is,
+            missing: one_is,
+        });
+    }
+    Ok(())
 }
 
-fn same_keys<A, B>(
-    one: &BTreeMap<String, A>,
-    has_one: &'static str,
-    other: &BTreeMap<String, B>,
-    has_other: &'static str,
-) -> Result<(), Error> {
-    let lacking = |clip: &String, has, lacks| Error::ClipSets {
-        clip: clip.clone(),
-        has,
-        lacks,
-    };
-    if let Some(clip) = one.keys().find(|clip| !other.contains_key(*clip)) {
-        return Err(lacking(clip, has_one, has_other));
+fn check_events(clip: &str, events: &[SoundEvent], classes: &[String]) -> Result<(), Error> {
+    let mut last: BTreeMap<&str, &SoundEvent> = BTreeMap::new();
+    let mut sorted: Vec<&SoundEvent> = events.iter().collect();
+    sorted.sort_by(|one, two| one.onset.total_cmp(&two.onset));
+    for event in sorted {
+        if !(event.onset < event.offset && event.onset >= 0.0 && event.offset.is_finite()) {
+            return Err(Error::Times {
+                clip: clip.to_owned(),
+                event: event.clone(),
+            });
+        }
+        if !classes.contains(&event.class) {
+            return Err(Error::UnknownClass {
+                clip: clip.to_owned(),
+                event: event.clone(),
+            });
+        }
+        if let Some(first) = last.insert(&event.class, event)
+            && event.onset <= first.offset
+        {
+            return Err(Error::Overlap {
+                clip: clip.to_owned(),
+                first: first.clone(),
+                second: event.clone(),
+            });
+        }
     }
-    match other.keys().find(|clip| !one.contains_key(*clip)) {
-        Some(clip) => Err(lacking(clip, has_other, has_one)),
-        None => Ok(()),
-    }
+    Ok(())
 }
