@@ -13,10 +13,6 @@ use crate::{Digest, MemberName, Split, Subject, TaskKind};
 /// The complete description of one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one per task and it is boxed as JSON on its way"
-)]
 pub enum TaskSpec {
     /// Train one member through one stage.
     Train(TrainSpec),
