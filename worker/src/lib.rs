@@ -1,1 +1,11 @@
 //! Obeys, supervises and survives.
+//!
+//! A worker is two kinds of process from one program: the [`supervisor`], which holds no tensors, talks to the coordinator
+//! and lives on, and the rank (module `rank`), which it starts for each attempt and which may die. They speak the [`protocol`].
+
+pub mod cli;
+pub mod exit;
+pub mod protocol;
+#[cfg(feature = "rank")]
+pub mod rank;
+pub mod supervisor;

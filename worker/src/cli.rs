@@ -1,0 +1,128 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use types::WorkerId;
+
+use crate::protocol::Device;
+
+/// Owns one device and lends it to a coordinator.
+///
+/// A worker connects to its coordinator, takes its orders, and runs each of them in a process of its own (a "rank"), which
+/// may crash without harm. It goes on training while the coordinator is away, and reports when it is back.
+///
+/// One worker per device:
+///
+///   worker --gpu 0 --coordinator http://head:7070
+///   worker --cpu
+///
+/// Ctrl-C stops in order: the rank writes a checkpoint, hands it in, and the worker leaves. Ctrl-C again stops at once.
+///
+/// Exit codes: 0 left in order; 1 failed; 2 wrong command line; 3 the device is not there; 130 stopped at once.
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, args_conflicts_with_subcommands = true, verbatim_doc_comment)]
+pub struct Cli {
+    /// What `worker` starts of itself.
+    #[command(subcommand)]
+    pub hidden: Option<Hidden>,
+    /// What a worker needs.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Commands that a worker gives to its own children.
+#[derive(Debug, Subcommand)]
+pub enum Hidden {
+    /// One attempt's tensors; speaks to its worker through its standard streams
+    #[command(hide = true)]
+    Rank,
+    /// Says whether a GPU can be used
+    #[command(hide = true)]
+    Probe {
+        /// Its index
+        #[arg(long)]
+        gpu: u32,
+    },
+}
+
+/// What a worker needs.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Use the GPU of this index (as `nvidia-smi` numbers them)
+    #[arg(long, value_name = "N", conflicts_with = "cpu", required_unless_present = "cpu")]
+    pub gpu: Option<u32>,
+    /// Use the CPU
+    #[arg(long)]
+    pub cpu: bool,
+    /// Where the coordinator listens
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TUTTI_COORDINATOR",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub coordinator: String,
+    /// This worker's name, kept over restarts [default: HOST-gpuN or HOST-cpu]
+    #[arg(long)]
+    pub name: Option<WorkerId>,
+    /// Folder for downloaded artifacts and the files of running ranks; a few GB, one worker at a time
+    /// [default: tutti/workers/NAME in the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Address or name at which other workers' ranks reach this host. Tensors travel unencrypted: use a private network
+    /// [default: this host's address towards the coordinator]
+    #[arg(long, value_name = "HOST")]
+    pub address: Option<String>,
+    /// File that holds the secret of this cluster; the variable TUTTI_TOKEN does as well
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// End as soon as the process that started this worker ends
+    #[arg(long, env = "TUTTI_ENDS_WITH_PARENT", hide = true)]
+    pub ends_with_parent: bool,
+}
+
+impl Options {
+    /// The device asked for.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.gpu.map_or(Device::Cpu, Device::Gpu)
+    }
+}
+
+impl Cli {
+    /// Log lines go to standard error; `RUST_LOG` chooses which.
+    pub fn start_logging(&self) {
+        use std::io::IsTerminal;
+        use tracing_subscriber::EnvFilter;
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn one_device_has_to_be_named() {
+        assert!(Cli::try_parse_from(["worker"]).is_err());
+        assert!(Cli::try_parse_from(["worker", "--cpu", "--gpu", "1"]).is_err());
+        let cli = Cli::try_parse_from(["worker", "--gpu", "1"]).unwrap();
+        assert_eq!(cli.options.device(), Device::Gpu(1));
+        let cli = Cli::try_parse_from(["worker", "rank"]).unwrap();
+        assert!(matches!(cli.hidden, Some(Hidden::Rank)));
+    }
+}

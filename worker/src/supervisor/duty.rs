@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use types::{Failure, FailureClass, Fence, Rank, SlotKind, Timestamp};
+
+use super::assignment::{Assignment, ProgressNote, Report, StopMode};
+use super::attempt::{Attempt, Deed, Effect, Happening, Limits};
+use super::lease::Lease;
+use super::outbox::{Numbered, Outbox};
+
+/// Everything that a supervisor can learn.
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    /// The coordinator has accepted this worker on a new connection.
+    Attached { lost_after: Duration },
+    /// The connection is gone.
+    Detached,
+    /// The coordinator has heard what was sent at this time.
+    Heard { sent_at: Timestamp },
+    /// The coordinator has written down all reports up to this number.
+    Acknowledged { up_to: u64 },
+    /// Start a rank.
+    Start(Arc<Assignment>),
+    /// End a rank.
+    Stop { fence: Fence, mode: StopMode },
+    /// Something happened to a rank.
+    Rank { fence: Fence, happening: Happening },
+    /// A user (a signal) or the coordinator wants the worker to leave: in order the first time, at once the second.
+    Leave,
+    /// Time has passed.
+    Tick,
+}
+
+/// Everything that a supervisor can want.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Do this for a rank.
+    Rank { fence: Fence, deed: Deed },
+    /// Send a report; there is a connection.
+    Send(Numbered),
+    /// Send this; there is a connection.
+    Progress(ProgressNote),
+    /// Tell the coordinator that nothing new should come; there is a connection.
+    Draining,
+    /// Tell the coordinator that the worker is gone for good, and end. `connected`: whether it can hear that.
+    Exit { connected: bool },
+    /// Kill everything and end.
+    ExitNow,
+}
+
+/// A rank that the worker tells the coordinator about when it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) fence: Fence,
+    pub(crate) rank: Rank,
+    pub(crate) slot: SlotKind,
+}
+
+/// What a worker owes: obey, keep its lease, report everything once. Pure; [`super::shell`] performs the actions.
+#[derive(Debug)]
+pub(crate) struct Duty {
+    lease: Lease,
+    limits: Limits,
+    attached: bool,
+    attempts: BTreeMap<Fence, Attempt>,
+    /// The newest fence that each slot has seen: what is not newer was obeyed before.
+    newest: BTreeMap<SlotKind, Fence>,
+    outbox: Outbox,
+    leaving: Option<Leaving>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    since: Timestamp,
+    /// When the last rank's end was written down.
+    empty_since: Option<Timestamp>,
+}
+
+/// How long a leaving worker waits for its last reports to be acknowledged.
+const LAST_REPORTS: Duration = Duration::from_secs(10);
+
+impl Duty {
+    pub(crate) fn new(now: Timestamp, lost_after: Duration, limits: Limits) -> Self {
+        Self {
+            lease: Lease::new(now, lost_after),
+            limits,
+            attached: false,
+            attempts: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            outbox: Outbox::default(),
+            leaving: None,
+        }
+    }
+
+    /// The ranks of this worker: running ones, and ended ones whose end has not been acknowledged.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let mut held: BTreeMap<Fence, (Rank, SlotKind)> = self.outbox.unreported_ends();
+        held.extend(self.attempts.iter().map(|(fence, attempt)| {
+            let assignment = attempt.assignment();
+            (*fence, (assignment.rank, assignment.slot()))
+        }));
+        held.into_iter()
+            .map(|(fence, (rank, slot))| Held { fence, rank, slot })
+            .collect()
+    }
+
+    /// What a live attempt is about; none if it is over.
+    pub(crate) fn assignment(&self, fence: Fence) -> Option<Arc<Assignment>> {
+        self.attempts
+            .get(&fence)
+            .map(|attempt| Arc::clone(attempt.assignment()))
+    }
+
+    pub(crate) fn apply(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Attached { lost_after } => {
+                self.attached = true;
+                self.lease.set_length(lost_after);
+                self.lease.renew(now);
+                self.outbox.rewind();
+                if self.leaving.is_some() {
+                    actions.push(Action::Draining);
+                }
+            }
+            Input::Detached => self.attached = false,
+            Input::Heard { sent_at } => self.lease.renew(sent_at),
+            Input::Acknowledged { up_to } => self.outbox.acknowledge(up_to),
+            Input::Start(assignment) => self.start(now, &assignment, &mut actions),
+            Input::Stop { fence, mode } => {
+                self.on_rank(now, fence, Happening::Stop(mode), &mut actions);
+            }
+            Input::Rank { fence, happening } => self.on_rank(now, fence, happening, &mut actions),
+            Input::Leave => self.leave(now, &mut actions),
+            Input::Tick => self.tick(now, &mut actions),
+        }
+        while self.attached
+            && let Some(numbered) = self.outbox.next_to_send()
+        {
+            actions.push(Action::Send(numbered));
+        }
+        self.go_if_done(now, &mut actions);
+        actions
+    }
+
+    fn start(&mut self, now: Timestamp, assignment: &Arc<Assignment>, actions: &mut Vec<Action>) {
+        let (fence, rank, slot) = (assignment.fence, assignment.rank, assignment.slot());
+        if self.newest.get(&slot).is_some_and(|&newest| newest >= fence) {
+            return; // said twice, or overtaken
+        }
+        self.newest.insert(slot, fence);
+        if self.leaving.is_some() {
+            self.outbox.push(fence, rank, slot, Report::Stopped);
+            return;
+        }
+        let occupant = self
+            .attempts
+            .iter()
+            .find(|(_, attempt)| attempt.assignment().slot() == slot)
+            .map(|(&fence, _)| fence);
+        if let Some(occupant) = occupant {
+            // a newer fence for the slot means that the coordinator has written the older one off
+            self.on_rank(now, occupant, Happening::Stop(StopMode::Now), actions);
+            let failure = Failure {
+                rank: Some(rank),
+                ..Failure::new(
+                    FailureClass::TransientIo,
+                    format!("the worker's slot was still taken by attempt {occupant}"),
+                )
+            };
+            self.outbox.push(fence, rank, slot, Report::Failed(failure));
+            return;
+        }
+        let (attempt, effects) = Attempt::new(Arc::clone(assignment), self.limits);
+        self.attempts.insert(fence, attempt);
+        self.pass_on(fence, effects, actions);
+    }
+
+    fn on_rank(
+        &mut self,
+        now: Timestamp,
+        fence: Fence,
+        happening: Happening,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&fence) else {
+            return;
+        };
+        let effects = attempt.apply(now, happening);
+        self.pass_on(fence, effects, actions);
+        if self.attempts.get(&fence).is_some_and(Attempt::is_over) {
+            self.attempts.remove(&fence);
+        }
+    }
+
+    fn pass_on(&mut self, fence: Fence, effects: Vec<Effect>, actions: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.get(&fence) else {
+            return;
+        };
+        let (rank, slot) = (attempt.assignment().rank, attempt.assignment().slot());
+        for effect in effects {
+            match effect {
+                Effect::Do(deed) => actions.push(Action::Rank { fence, deed }),
+                Effect::Report(report) => self.outbox.push(fence, rank, slot, report),
+                Effect::Progress(progress) if self.attached => {
+                    actions.push(Action::Progress(ProgressNote {
+                        fence,
+                        rank,
+                        progress,
+                    }));
+                }
+                Effect::Progress(_) => {}
+            }
+        }
+    }
+
+    fn leave(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.leaving.is_some() {
+            actions.push(Action::ExitNow);
+            return;
+        }
+        self.leaving = Some(Leaving {
+            since: now,
+            empty_since: None,
+        });
+        if self.attached {
+            actions.push(Action::Draining);
+        }
+        self.on_every_rank(now, &Happening::Stop(StopMode::Checkpoint), actions);
+    }
+
+    fn tick(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let happening = if self.lease.is_over(now) {
+            if !self.attempts.is_empty() {
+                tracing::warn!(
+                    "nothing heard from the coordinator for {:.0?}: the lease is over, ranks are ended",
+                    self.lease.silence(now)
+                );
+            }
+            Happening::LeaseOver
+        } else {
+            Happening::Tick
+        };
+        self.on_every_rank(now, &happening, actions);
+        let nobody_to_wait_for = self.leaving.is_some_and(|leaving| {
+            !self.attached && now.since(leaving.since) >= self.limits.stop + LAST_REPORTS
+        });
+        if nobody_to_wait_for {
+            // files that cannot be sent are not waited for
+            self.on_every_rank(now, &Happening::Stop(StopMode::Now), actions);
+        }
+    }
+
+    fn on_every_rank(&mut self, now: Timestamp, happening: &Happening, actions: &mut Vec<Action>) {
+        let fences: Vec<Fence> = self.attempts.keys().copied().collect();
+        for fence in fences {
+            self.on_rank(now, fence, happening.clone(), actions);
+        }
+    }
+
+    fn go_if_done(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let Some(leaving) = &mut self.leaving else {
+            return;
+        };
+        if !self.attempts.is_empty() {
+            return;
+        }
+        let empty_since = *leaving.empty_since.get_or_insert(now);
+        if self.outbox.is_empty() || now.since(empty_since) >= LAST_REPORTS {
+            actions.push(Action::Exit {
+                connected: self.attached,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "duty_tests.rs"]
+mod tests;

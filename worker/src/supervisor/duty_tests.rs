@@ -1,0 +1,227 @@
+use super::*;
+use crate::protocol::Message;
+use crate::supervisor::process::Exit;
+use crate::supervisor::samples::{assignment, device_spec, point};
+
+const LEASE: Duration = Duration::from_secs(120);
+
+struct Scene {
+    duty: Duty,
+    now: Timestamp,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let now = Timestamp(0);
+        Self {
+            duty: Duty::new(now, LEASE, Limits::default()),
+            now,
+        }
+    }
+
+    fn attached() -> Self {
+        let mut scene = Self::new();
+        scene.then(Input::Attached { lost_after: LEASE });
+        scene
+    }
+
+    fn then(&mut self, input: Input) -> Vec<Action> {
+        self.duty.apply(self.now, input)
+    }
+
+    fn rank(&mut self, fence: u64, happening: Happening) -> Vec<Action> {
+        let fence = Fence(fence);
+        self.then(Input::Rank { fence, happening })
+    }
+
+    /// A rank that has met its gang, and whose report of that is number 1 if it is the first.
+    fn start(&mut self, fence: u64) {
+        self.then(Input::Start(assignment(fence, 1)));
+        self.rank(fence, Happening::Fetched(Ok(())));
+        self.rank(fence, Happening::Launched(Ok(())));
+        self.rank(fence, Happening::Said(Message::Met));
+    }
+
+    fn later(&mut self, seconds: u64) -> Vec<Action> {
+        self.now = self.now.after(Duration::from_secs(seconds));
+        self.then(Input::Tick)
+    }
+}
+
+fn sent(actions: &[Action]) -> Vec<u64> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Send(numbered) => Some(numbered.sequence),
+            _ => None,
+        })
+        .collect()
+}
+
+fn deed(fence: u64, deed: Deed) -> Action {
+    let fence = Fence(fence);
+    Action::Rank { fence, deed }
+}
+
+fn held(fence: u64) -> Held {
+    Held {
+        fence: Fence(fence),
+        rank: Rank(1),
+        slot: SlotKind::Host,
+    }
+}
+
+fn exited() -> Happening {
+    Happening::Exited {
+        exit: Exit {
+            signal: Some(9),
+            code: None,
+            out_of_memory: false,
+        },
+        log_tail: Vec::new(),
+    }
+}
+
+#[test]
+fn while_the_coordinator_is_away_work_goes_on_and_reports_wait() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    scene.then(Input::Acknowledged { up_to: 1 });
+    scene.then(Input::Detached);
+    for step in 1..=3 {
+        let metrics = Happening::Said(Message::Metrics(point(step)));
+        assert_eq!(scene.rank(1, metrics), []);
+    }
+    assert_eq!(scene.later(100), []);
+    assert_eq!(scene.duty.held(), [held(1)]);
+    let actions = scene.then(Input::Attached { lost_after: LEASE });
+    assert_eq!(sent(&actions), [2, 3, 4]);
+    scene.then(Input::Acknowledged { up_to: 3 });
+    scene.then(Input::Detached);
+    let actions = scene.then(Input::Attached { lost_after: LEASE });
+    assert_eq!(sent(&actions), [4]);
+}
+
+#[test]
+fn an_end_that_nobody_acknowledged_is_still_held() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    scene.then(Input::Detached);
+    scene.rank(1, exited());
+    assert_eq!(scene.duty.held(), [held(1)]);
+    let actions = scene.then(Input::Attached { lost_after: LEASE });
+    assert_eq!(sent(&actions), [1, 2]);
+    scene.then(Input::Acknowledged { up_to: 2 });
+    assert_eq!(scene.duty.held(), []);
+}
+
+#[test]
+fn the_same_order_twice_is_obeyed_once() {
+    let mut scene = Scene::attached();
+    let order = Input::Start(assignment(5, 1));
+    assert_eq!(scene.then(order.clone()), [deed(5, Deed::Fetch)]);
+    assert_eq!(scene.then(order.clone()), []);
+    scene.rank(5, Happening::Stop(StopMode::Now));
+    assert_eq!(scene.then(order), []);
+    assert_eq!(scene.then(Input::Start(assignment(4, 1))), []);
+}
+
+#[test]
+fn a_newer_attempt_drives_out_the_older_one() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    let actions = scene.then(Input::Start(assignment(2, 1)));
+    assert_eq!(actions[0], deed(1, Deed::Kill));
+    let Action::Send(numbered) = &actions[1] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(numbered.fence, Fence(2));
+    assert!(matches!(
+        &numbered.report,
+        Report::Failed(failure) if failure.class == FailureClass::TransientIo
+    ));
+}
+
+#[test]
+fn device_and_host_slot_are_independent() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    let mut predict = Assignment::clone(&assignment(2, 0));
+    predict.spec = device_spec();
+    assert_eq!(
+        scene.then(Input::Start(Arc::new(predict))),
+        [deed(2, Deed::Fetch)]
+    );
+}
+
+#[test]
+fn the_lease_counts_from_what_the_coordinator_has_heard() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    scene.now = Timestamp(50_000);
+    let sent_at = Timestamp(40_000);
+    scene.then(Input::Heard { sent_at });
+    scene.then(Input::Detached);
+    scene.now = Timestamp(157_999);
+    assert_eq!(scene.then(Input::Tick), []);
+    scene.now = Timestamp(158_000);
+    assert_eq!(scene.then(Input::Tick), [deed(1, Deed::Kill)]);
+    assert_eq!(scene.rank(1, exited()), []);
+    let actions = scene.then(Input::Attached { lost_after: LEASE });
+    assert!(matches!(
+        actions.last(),
+        Some(Action::Send(Numbered { report: Report::Failed(failure), .. }))
+            if failure.class == FailureClass::WorkerLost
+    ));
+}
+
+#[test]
+fn a_worker_leaves_when_its_ranks_have_and_all_is_acknowledged() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    assert_eq!(
+        scene.then(Input::Leave),
+        [
+            Action::Draining,
+            deed(1, Deed::Tell(crate::protocol::Command::Stop))
+        ]
+    );
+    // what comes now is handed back
+    let actions = scene.then(Input::Start(assignment(9, 1)));
+    assert!(
+        matches!(&actions[..], [Action::Send(numbered)] if numbered.report == Report::Stopped)
+    );
+    scene.rank(1, Happening::Said(Message::Stopped));
+    let actions = scene.rank(1, exited());
+    assert_eq!(sent(&actions), [3]);
+    assert_eq!(
+        scene.then(Input::Acknowledged { up_to: 3 }),
+        [Action::Exit { connected: true }]
+    );
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_coordinator_that_is_gone() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    scene.then(Input::Detached);
+    scene.then(Input::Leave);
+    scene.rank(1, Happening::Said(Message::Stopped));
+    assert_eq!(scene.rank(1, exited()), []);
+    assert_eq!(scene.later(9), []);
+    assert_eq!(scene.later(1), [Action::Exit { connected: false }]);
+}
+
+#[test]
+fn the_second_signal_ends_at_once_and_an_idle_worker_goes_with_the_first() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    scene.then(Input::Leave);
+    assert_eq!(scene.then(Input::Leave)[0], Action::ExitNow);
+
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.then(Input::Leave),
+        [Action::Exit { connected: false }]
+    );
+}
