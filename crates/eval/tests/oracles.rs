@@ -1,6 +1,8 @@
 //! The published tools' numbers: every folder under `tests/oracles/metrics`, by what it holds. `real_*` cases are other people's
 //! data; they run where they lie beside the project.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

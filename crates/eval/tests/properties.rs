@@ -1,5 +1,7 @@
 //! What must hold for any scores.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
 use std::collections::BTreeMap;
 
 use eval::{ClipScores, GroundTruth, PsdsSettings, Scores, SoundEvent, psds};
@@ -7,8 +9,11 @@ use proptest::prelude::*;
 
 const CLASSES: [&str; 2] = ["one", "two"];
 
+/// Onset and length of one event per class, in frames.
+type Events = [(u8, u8); 2];
+
 /// A few clips of ten frames with scores on a coarse grid (so that ties occur) and up to two events a class.
-fn case() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<[(u8, u8); 2]>)> {
+fn case() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<Events>)> {
     (1_usize..5).prop_flat_map(|clips| {
         (
             prop::collection::vec(prop::collection::vec(0_u8..12, 20), clips),
@@ -17,11 +22,7 @@ fn case() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<[(u8, u8); 2]>)> {
     })
 }
 
-fn build(
-    values: &[Vec<u8>],
-    events: &[[(u8, u8); 2]],
-    map: impl Fn(f64) -> f64,
-) -> (Scores, GroundTruth) {
+fn build(values: &[Vec<u8>], events: &[Events], map: impl Fn(f64) -> f64) -> (Scores, GroundTruth) {
     let mut truth = GroundTruth::default();
     let mut clips = Vec::new();
     for (index, (values, events)) in values.iter().zip(events).enumerate() {
