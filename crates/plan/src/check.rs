@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use types::{MemberName, ModelSettings, Split};
 
 use crate::problem::Problem;
+use crate::read::{IterationDraft, MemberDraft};
 use crate::settings::PlanSettings;
 use crate::stage::StageSettings;
 use crate::walk::{Origins, get};
@@ -23,11 +24,16 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn words(&self) -> String {
-        format!("iteration {}, stage {}, member `{}`", self.number, self.stage, self.member)
+        format!(
+            "iteration {}, stage {}, member `{}`",
+            self.number, self.stage, self.member
+        )
     }
 
     fn span(&self, origins: &Origins, keys: &[&str]) -> Range<usize> {
-        keys.iter().find_map(|key| origins.get(*key).cloned()).unwrap_or_else(|| self.header.clone())
+        keys.iter()
+            .find_map(|key| origins.get(*key).cloned())
+            .unwrap_or_else(|| self.header.clone())
     }
 }
 
@@ -41,13 +47,20 @@ pub(crate) fn plan_settings(
         problems.push(missing(0..0, "name", "name = \"my-run\""));
     }
     match get(table, "data").map(|(_, value)| (value.span(), value.get_ref())) {
-        None => problems.push(missing(0..0, "data.root", "[data]\nroot = \"/data/dcase24_task4\"")),
+        None => problems.push(missing(
+            0..0,
+            "data.root",
+            "[data]\nroot = \"/data/dcase24_task4\"",
+        )),
         Some((span, DeValue::Table(data))) if get(data, "root").is_none() => {
             problems.push(missing(span, "data.root", "root = \"/data/dcase24_task4\""));
         }
         Some(_) => {}
     }
-    if let Some(span) = origins.get("name").filter(|_| MemberName::new(settings.name.as_str()).is_err()) {
+    if let Some(span) = origins
+        .get("name")
+        .filter(|_| MemberName::new(settings.name.as_str()).is_err())
+    {
         problems.push(
             Problem::new(span.clone(), "the plan's name cannot be the name of a folder")
                 .label("expected 1 to 200 characters out of a-z, A-Z, 0-9, '.', '_' and '-', not beginning with '.'"),
@@ -58,34 +71,85 @@ pub(crate) fn plan_settings(
         ("evaluation.desed", evaluation.desed, false),
         ("evaluation.maestro", evaluation.maestro, true),
     ] {
-        let (Some(split), Some(span)) = (split, origins.get(key)) else { continue };
+        let (Some(split), Some(span)) = (split, origins.get(key)) else {
+            continue;
+        };
         if split.is_maestro() != maestro {
-            let (is, metric) = if maestro { ("no split of MAESTRO", "mpAUC") } else { ("a split of MAESTRO", "PSDS") };
+            let (is, metric) = if maestro {
+                ("no split of MAESTRO", "mpAUC")
+            } else {
+                ("a split of MAESTRO", "PSDS")
+            };
             problems.push(
-                Problem::new(span.clone(), format!("`{split}` is {is}, and `{key}` is scored by {metric}"))
-                    .label(format!("cannot be scored by {metric}")),
+                Problem::new(
+                    span.clone(),
+                    format!("`{split}` is {is}, and `{key}` is scored by {metric}"),
+                )
+                .label(format!("cannot be scored by {metric}")),
             );
         } else if matches!(split, Split::WeakTrain | Split::UnlabeledTrain) {
             problems.push(
-                Problem::new(span.clone(), format!("`{split}` has no strong labels to score against"))
-                    .label("cannot be scored"),
+                Problem::new(
+                    span.clone(),
+                    format!("`{split}` has no strong labels to score against"),
+                )
+                .label("cannot be scored"),
             );
         }
     }
+    for (key, split, metric) in [
+        ("evaluation.desed_classes", evaluation.desed, "PSDS"),
+        ("evaluation.maestro_classes", evaluation.maestro, "mpAUC"),
+    ] {
+        if let (Some(span), None) = (origins.get(key), split) {
+            problems.push(
+                Problem::new(
+                    span.clone(),
+                    format!("classes are given for {metric}, and no split is scored by it"),
+                )
+                .label("classes of nothing")
+                .hint(format!("remove `{key}`, or name a split to score")),
+            );
+        }
+    }
+    if let (Some(span), true, None, None) = (
+        origins.get("evaluation.untrained"),
+        settings.untrained,
+        evaluation.desed,
+        evaluation.maestro,
+    ) {
+        problems.push(
+            Problem::new(
+                span.clone(),
+                "untrained models are to be scored, and no split is scored",
+            )
+            .label("would score nothing")
+            .hint("remove `evaluation.untrained`, or name a split to score"),
+        );
+    }
     for key in ["data.exclude", "data.files", "predict.shards"] {
         let scored = [evaluation.desed, evaluation.maestro];
-        let unused = |split: &Split| !settings.splits.contains(split) && !scored.contains(&Some(*split));
+        let unused =
+            |split: &Split| !settings.splits.contains(split) && !scored.contains(&Some(*split));
         let named: Vec<Split> = match key {
             "data.exclude" => settings.exclude.keys().copied().collect(),
             "data.files" => settings.files.keys().copied().collect(),
             _ => settings.shards.keys().copied().collect(),
         };
         for split in named.into_iter().filter(unused) {
-            let span = origins.get(&format!("{key}.{split}")).cloned().unwrap_or_default();
+            let span = origins
+                .get(&format!("{key}.{split}"))
+                .cloned()
+                .unwrap_or_default();
             problems.push(
-                Problem::new(span, format!("`{key}` names `{split}`, which the plan does not use"))
-                    .label(format!("`{split}` is not in use"))
-                    .hint(format!("add it to `data.splits`, or remove it from `{key}`")),
+                Problem::new(
+                    span,
+                    format!("`{key}` names `{split}`, which the plan does not use"),
+                )
+                .label(format!("`{split}` is not in use"))
+                .hint(format!(
+                    "add it to `data.splits`, or remove it from `{key}`"
+                )),
             );
         }
     }
@@ -99,7 +163,9 @@ pub(crate) fn missing(span: Range<usize>, what: &str, example: &str) -> Problem 
 
 pub(crate) fn member_name(name: &str, span: &Range<usize>) -> Result<MemberName, Box<Problem>> {
     let bad = |label: &str| {
-        Box::new(Problem::new(span.clone(), format!("`{name}` cannot be a member's name")).label(label))
+        Box::new(
+            Problem::new(span.clone(), format!("`{name}` cannot be a member's name")).label(label),
+        )
     };
     if name == "ensemble" {
         return Err(bad("this is the name of all members together"));
@@ -113,64 +179,99 @@ pub(crate) fn member_name(name: &str, span: &Range<usize>) -> Result<MemberName,
     MemberName::new(name).map_err(|_| bad("expected characters out of a-z, A-Z, 0-9, '_' and '-'"))
 }
 
-pub(crate) fn member_names(names: &[(&str, Range<usize>)], problems: &mut Vec<Problem>) {
-    for (index, (name, span)) in names.iter().enumerate() {
-        if let Some((_, first)) = names[..index].iter().find(|(other, _)| other == name) {
+pub(crate) fn member_names(drafts: &[MemberDraft<'_>], problems: &mut Vec<Problem>) {
+    for (index, draft) in drafts.iter().enumerate() {
+        if let Some(first) = drafts[..index]
+            .iter()
+            .find(|other| other.name == draft.name)
+        {
             problems.push(
-                Problem::new(span.clone(), format!("two members are named `{name}`"))
+                Problem::new(draft.name_span.clone(), format!("two members are named `{}`", draft.name))
                     .label("named again")
-                    .related(first.clone(), "first here")
+                    .related(first.name_span.clone(), "first here")
                     .hint("give each member a name of its own, and members of one architecture different seeds"),
             );
         }
     }
 }
 
-pub(crate) fn iteration_names(names: &[(&str, Range<usize>)], problems: &mut Vec<Problem>) {
-    for (index, (name, span)) in names.iter().enumerate().filter(|(_, (name, _))| !name.is_empty()) {
-        if matches!(*name, "previous" | "none") {
+pub(crate) fn iteration_names(drafts: &[IterationDraft<'_>], problems: &mut Vec<Problem>) {
+    let named: Vec<(&str, &Range<usize>)> = drafts
+        .iter()
+        .filter_map(|draft| Some((draft.head.name.as_str(), draft.origins.get("name")?)))
+        .collect();
+    for (index, (name, span)) in named.iter().enumerate() {
+        if matches!(*name, "" | "previous" | "none") {
             problems.push(
-                Problem::new(span.clone(), format!("an iteration cannot be named `{name}`"))
-                    .label("`pseudo_labels` gives this word another meaning"),
+                Problem::new(
+                    (*span).clone(),
+                    format!("an iteration cannot be named `{name}`"),
+                )
+                .label("`pseudo_labels` could not refer to it"),
             );
         }
-        if let Some((_, first)) = names[..index].iter().find(|(other, _)| other == name) {
+        if let Some((_, first)) = named[..index].iter().find(|(other, _)| other == name) {
             problems.push(
-                Problem::new(span.clone(), format!("two iterations are named `{name}`"))
-                    .label("named again")
-                    .related(first.clone(), "first here"),
+                Problem::new(
+                    (*span).clone(),
+                    format!("two iterations are named `{name}`"),
+                )
+                .label("named again")
+                .related((*first).clone(), "first here"),
             );
         }
     }
 }
 
-pub(crate) fn weight_without_labels(span: Range<usize>, number: u32, header: &Range<usize>) -> Problem {
-    Problem::new(span, format!("iteration {number} has a weight for pseudo-labels, and no pseudo-labels"))
-        .label("nothing to distil from")
-        .related(header.clone(), "`pseudo_labels` is not given here")
-        .hint(if number == 1 {
-            "remove the weight: there is no earlier iteration to label the data"
-        } else {
-            "add `pseudo_labels = \"previous\"` to the iteration, or remove the weight"
-        })
+pub(crate) fn weight_without_labels(
+    span: Range<usize>,
+    number: u32,
+    header: &Range<usize>,
+) -> Problem {
+    Problem::new(
+        span,
+        format!("iteration {number} has a weight for pseudo-labels, and no pseudo-labels"),
+    )
+    .label("nothing to distil from")
+    .related(header.clone(), "`pseudo_labels` is not given here")
+    .hint(if number == 1 {
+        "remove the weight: there is no earlier iteration to label the data"
+    } else {
+        "add `pseudo_labels = \"previous\"` to the iteration, or remove the weight"
+    })
 }
 
 pub(crate) fn labels_without_weight(span: Range<usize>, number: u32) -> Problem {
-    Problem::new(span, format!("iteration {number} asks for pseudo-labels, and no stage of it uses them"))
-        .label("would be made for nothing")
-        .hint("give `stage1.loss.pseudo` a weight (1.5 as published), or remove `pseudo_labels`")
+    Problem::new(
+        span,
+        format!("iteration {number} asks for pseudo-labels, and no stage of it uses them"),
+    )
+    .label("would be made for nothing")
+    .hint("give `stage1.loss.pseudo` a weight (1.5 as published), or remove `pseudo_labels`")
 }
 
-pub(crate) fn model(model: &ModelSettings, header: &Range<usize>, origins: &Origins, problems: &mut Vec<Problem>) {
+pub(crate) fn model(
+    model: &ModelSettings,
+    header: &Range<usize>,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) {
     let (dim, heads) = (model.transformer.dim, model.transformer.heads);
     if !dim.is_multiple_of(heads) {
-        let span = origins.get("transformer.dim").or(origins.get("transformer.heads")).unwrap_or(header).clone();
+        let span = origins
+            .get("transformer.dim")
+            .or(origins.get("transformer.heads"))
+            .unwrap_or(header)
+            .clone();
         let below = dim / heads * heads;
         let near = if below == 0 { heads } else { below };
         problems.push(
-            Problem::new(span, format!("the transformer's width {dim} is no multiple of its {heads} heads"))
-                .label(format!("each head would get {dim}/{heads} of it"))
-                .hint(format!("for example `dim = {near}` with {heads} heads")),
+            Problem::new(
+                span,
+                format!("the transformer's width {dim} is no multiple of its {heads} heads"),
+            )
+            .label(format!("each head would get {dim}/{heads} of it"))
+            .hint(format!("for example `dim = {near}` with {heads} heads")),
         );
     }
 }
@@ -183,12 +284,29 @@ pub(crate) fn stage(
     problems: &mut Vec<Problem>,
 ) {
     gang(place, settings, origins, problems);
+    if place.stage == 1 {
+        for key in ["optimizer.lr_transformer", "optimizer.layer_factor"] {
+            if let Some(span) = origins.get(key) {
+                problems.push(
+                    Problem::new(
+                        span.clone(),
+                        format!("`{key}` is given for stage 1, where the transformer is frozen"),
+                    )
+                    .label("would change nothing")
+                    .hint(format!("remove it, or write `stage2.{key}`")),
+                );
+            }
+        }
+    }
     microbatch(place, settings, origins, splits, problems);
     let augmentation = &settings.training.augmentation;
     if augmentation.time_mask && augmentation.time_mask_min > augmentation.time_mask_max {
         problems.push(
             Problem::new(
-                place.span(origins, &["augmentation.time_mask_min", "augmentation.time_mask_max"]),
+                place.span(
+                    origins,
+                    &["augmentation.time_mask_min", "augmentation.time_mask_max"],
+                ),
                 format!(
                     "the shortest time mask ({}) is longer than the longest ({})",
                     augmentation.time_mask_min, augmentation.time_mask_max
@@ -198,9 +316,23 @@ pub(crate) fn stage(
         );
     }
     let loss = &settings.training.loss;
-    let weights = [loss.maestro, loss.strong, loss.synth, loss.weak, loss.self_supervised, loss.pseudo];
+    let weights = [
+        loss.maestro,
+        loss.strong,
+        loss.synth,
+        loss.weak,
+        loss.self_supervised,
+        loss.pseudo,
+    ];
     if weights.iter().all(|weight| *weight == 0.0) {
-        let keys = ["loss.maestro", "loss.strong", "loss.synth", "loss.weak", "loss.self_supervised", "loss.pseudo"];
+        let keys = [
+            "loss.maestro",
+            "loss.strong",
+            "loss.synth",
+            "loss.weak",
+            "loss.self_supervised",
+            "loss.pseudo",
+        ];
         problems.push(
             Problem::new(place.span(origins, &keys), "every weight of the loss is 0")
                 .label(format!("{} would learn nothing", place.words())),
@@ -208,7 +340,12 @@ pub(crate) fn stage(
     }
 }
 
-fn gang(place: &Place<'_>, settings: &StageSettings, origins: &Origins, problems: &mut Vec<Problem>) {
+fn gang(
+    place: &Place<'_>,
+    settings: &StageSettings,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) {
     let (min, max) = (settings.gpus.min, settings.gpus.max);
     if min > max {
         problems.push(
@@ -226,11 +363,21 @@ fn gang(place: &Place<'_>, settings: &StageSettings, origins: &Origins, problems
         let sizes: Vec<String> = allowed.iter().map(u32::to_string).collect();
         let problem = Problem::new(
             place.span(origins, &["gpus.min", "gpus.max", "microbatches_per_step"]),
-            format!("no gang of {} can share {} per step", gangs(min, max), count(steps, "micro-batch")),
+            format!(
+                "no gang of {} can share {} per step",
+                gangs(min, max),
+                count(steps, "micro-batch")
+            ),
         )
         .label(format!("in {}", place.words()))
-        .hint(format!("gangs for {} per step: {}", count(steps, "micro-batch"), sizes.join(", ")));
-        let other = origins.get("microbatches_per_step").filter(|span| problem.span.as_ref() != Some(span));
+        .hint(format!(
+            "gangs for {} per step: {}",
+            count(steps, "micro-batch"),
+            sizes.join(", ")
+        ));
+        let other = origins
+            .get("microbatches_per_step")
+            .filter(|span| problem.span.as_ref() != Some(span));
         problems.push(match other {
             Some(span) => problem.related(span.clone(), "divided among the gang"),
             None => problem,
@@ -239,7 +386,11 @@ fn gang(place: &Place<'_>, settings: &StageSettings, origins: &Origins, problems
 }
 
 fn gangs(min: u32, max: u32) -> String {
-    if min == max { count(min, "device") } else { format!("{min} to {max} devices") }
+    if min == max {
+        count(min, "device")
+    } else {
+        format!("{min} to {max} devices")
+    }
 }
 
 fn count(number: u32, noun: &str) -> String {
@@ -258,20 +409,35 @@ fn microbatch(
     problems: &mut Vec<Problem>,
 ) {
     let sizes = &settings.training.microbatch;
-    if u64::from(sizes.maestro) + u64::from(sizes.strong) + u64::from(sizes.synth) + u64::from(sizes.weak) == 0
+    if u64::from(sizes.maestro)
+        + u64::from(sizes.strong)
+        + u64::from(sizes.synth)
+        + u64::from(sizes.weak)
+        == 0
         && sizes.unlabeled == 0
     {
         problems.push(
-            Problem::new(place.span(origins, &["microbatch.maestro"]), "a micro-batch without clips")
-                .label(format!("in {}", place.words())),
+            Problem::new(
+                place.span(origins, &["microbatch.maestro"]),
+                "a micro-batch without clips",
+            )
+            .label(format!("in {}", place.words())),
         );
     }
     let kinds: [(&'static str, u32, &[Split]); 5] = [
         ("microbatch.maestro", sizes.maestro, &[Split::MaestroTrain]),
-        ("microbatch.strong", sizes.strong, &[Split::StrongTrain, Split::ExternalStrongTrain]),
+        (
+            "microbatch.strong",
+            sizes.strong,
+            &[Split::StrongTrain, Split::ExternalStrongTrain],
+        ),
         ("microbatch.synth", sizes.synth, &[Split::SynthTrain]),
         ("microbatch.weak", sizes.weak, &[Split::WeakTrain]),
-        ("microbatch.unlabeled", sizes.unlabeled, &[Split::UnlabeledTrain]),
+        (
+            "microbatch.unlabeled",
+            sizes.unlabeled,
+            &[Split::UnlabeledTrain],
+        ),
     ];
     for (key, size, from) in kinds {
         if size > 0 && from.iter().all(|split| !splits.contains(split)) {
@@ -279,10 +445,16 @@ fn microbatch(
             problems.push(
                 Problem::new(
                     place.span(origins, &[key]),
-                    format!("`{key}` is {size}, and `data.splits` has no {}", names.join(" or ")),
+                    format!(
+                        "`{key}` is {size}, and `data.splits` has no {}",
+                        names.join(" or ")
+                    ),
                 )
                 .label(format!("in {}", place.words()))
-                .hint(format!("add {} to `data.splits`, or write `{key} = 0`", names.join(" or "))),
+                .hint(format!(
+                    "add {} to `data.splits`, or write `{key} = 0`",
+                    names.join(" or ")
+                )),
             );
         }
     }

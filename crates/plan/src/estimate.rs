@@ -16,7 +16,10 @@ pub struct Sizing {
 
 impl Default for Sizing {
     fn default() -> Self {
-        Self { clips: BTreeMap::new(), operations_per_second: Self::GPU }
+        Self {
+            clips: BTreeMap::new(),
+            operations_per_second: Self::GPU,
+        }
     }
 }
 
@@ -34,21 +37,34 @@ impl Sizing {
     pub const CPU: f64 = 2e10;
 
     fn count(&self, split: Split) -> f64 {
-        self.clips.get(&split).copied().unwrap_or_else(|| published_clips(split)) as f64
+        self.clips
+            .get(&split)
+            .copied()
+            .unwrap_or_else(|| published_clips(split)) as f64
     }
 
     fn duration(&self, operations: f64) -> Duration {
         // A second for starting the process, reading and writing.
-        Duration::try_from_secs_f64(1.0 + operations / self.operations_per_second).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(1.0 + operations / self.operations_per_second)
+            .unwrap_or(Duration::MAX)
     }
 
     pub(crate) fn train(&self, spec: &TrainSpec) -> Duration {
         let sizes = &spec.training.microbatch;
-        let in_use = |split: Split| if spec.data.sources.contains_key(&split) { self.count(split) } else { 0.0 };
+        let in_use = |split: Split| {
+            if spec.data.sources.contains_key(&split) {
+                self.count(split)
+            } else {
+                0.0
+            }
+        };
         // Parts of the data that training does not see (recipe 1.6) are left out roughly.
         let kinds = [
             (sizes.maestro, 0.85 * in_use(Split::MaestroTrain)),
-            (sizes.strong, in_use(Split::StrongTrain) + in_use(Split::ExternalStrongTrain)),
+            (
+                sizes.strong,
+                in_use(Split::StrongTrain) + in_use(Split::ExternalStrongTrain),
+            ),
             (sizes.synth, in_use(Split::SynthTrain)),
             (sizes.weak, 0.9 * in_use(Split::WeakTrain)),
             (sizes.unlabeled, in_use(Split::UnlabeledTrain)),
@@ -59,11 +75,18 @@ impl Sizing {
             .map(|(size, clips)| clips / f64::from(*size))
             .fold(f64::INFINITY, f64::min);
         let batches = if batches.is_finite() { batches } else { 0.0 };
-        let clips: f64 = kinds.iter().map(|(size, _)| batches * f64::from(*size)).sum();
+        let clips: f64 = kinds
+            .iter()
+            .map(|(size, _)| batches * f64::from(*size))
+            .sum();
         let (transformer, crnn) = forward_operations(&spec.model);
         // Student and teacher; in stage 1 the frozen transformer runs once for both.
         let per_clip = (FORWARD_AND_BACKWARD + 1.0) * crnn
-            + if spec.stage == 1 { transformer } else { (FORWARD_AND_BACKWARD + 1.0) * transformer };
+            + if spec.stage == 1 {
+                transformer
+            } else {
+                (FORWARD_AND_BACKWARD + 1.0) * transformer
+            };
         self.duration(clips * f64::from(spec.training.epochs) * per_clip)
     }
 
@@ -87,7 +110,15 @@ fn forward_operations(model: &ModelSettings) -> (f64, f64) {
     let transformer = depth * 2.0 * (TOKENS * weights + 2.0 * TOKENS * TOKENS * dim);
 
     // Time and frequency before each of the seven blocks (recipe 4.1).
-    let sides = [(626, 128), (313, 64), (156, 32), (156, 16), (156, 8), (156, 4), (156, 2)];
+    let sides = [
+        (626, 128),
+        (313, 64),
+        (156, 32),
+        (156, 16),
+        (156, 8),
+        (156, 4),
+        (156, 2),
+    ];
     let mut before = 1.0;
     let mut cnn = 0.0;
     for ((time, bands), channels) in sides.into_iter().zip(model.crnn.channels) {

@@ -18,7 +18,12 @@ pub(crate) fn check(data: &DataSettings, origins: &Origins, problems: &mut Vec<P
         );
         return;
     }
-    let span_of = |key: &str| origins.get(key).cloned().unwrap_or_else(|| root_span.clone());
+    let span_of = |key: &str| {
+        origins
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| root_span.clone())
+    };
     for (split, files) in &data.sources {
         let mut expect = |path: &Path, what: &str, found: fn(&Path) -> bool| {
             let full = data.root.join(path);
@@ -44,8 +49,14 @@ pub(crate) fn check(data: &DataSettings, origins: &Origins, problems: &mut Vec<P
         let full = data.root.join(path);
         if !full.is_file() {
             problems.push(
-                Problem::new(span_of(&format!("data.exclude.{split}")), format!("the exclude list of split `{split}` is missing: {}", full.display()))
-                    .label("no such file"),
+                Problem::new(
+                    span_of(&format!("data.exclude.{split}")),
+                    format!(
+                        "the exclude list of split `{split}` is missing: {}",
+                        full.display()
+                    ),
+                )
+                .label("no such file"),
             );
         }
     }

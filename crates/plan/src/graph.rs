@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use types::{
-    DataSettings, Digest, EvaluateSpec, InputRef, MemberName, PredictSpec, PseudoLabelSpec, Split, Subject, TaskGraph,
-    TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
+    DataSettings, Digest, EvaluateSpec, InputRef, MemberName, PredictSpec, PseudoLabelSpec, Split,
+    Subject, TaskGraph, TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
 };
 
 use crate::estimate::Sizing;
@@ -27,19 +27,29 @@ impl Plan {
     pub fn graph_sized(&self, manifest: Digest, sizing: &Sizing) -> TaskGraph {
         let mut data = self.data.clone();
         data.manifest = Some(manifest);
-        let mut builder = Builder { plan: self, data, manifest, sizing, tasks: Vec::new() };
+        let mut builder = Builder {
+            plan: self,
+            data,
+            manifest,
+            sizing,
+            tasks: Vec::new(),
+        };
         if self.untrained {
             builder.score(0, 0);
         }
         for number in 1..=self.iterations.len() as u32 {
             builder.iteration(number);
         }
-        TaskGraph { tasks: builder.tasks }
+        TaskGraph {
+            tasks: builder.tasks,
+        }
     }
 
     /// Whether a later iteration learns from the labels of this one.
     fn labels(&self, number: u32) -> bool {
-        self.iterations.iter().any(|iteration| iteration.pseudo_labels == Some(number))
+        self.iterations
+            .iter()
+            .any(|iteration| iteration.pseudo_labels == Some(number))
     }
 
     fn num_shards(&self, split: Split) -> u32 {
@@ -47,11 +57,19 @@ impl Plan {
     }
 
     fn scored_splits(&self) -> BTreeSet<Split> {
-        [self.evaluation.desed, self.evaluation.maestro].into_iter().flatten().collect()
+        [self.evaluation.desed, self.evaluation.maestro]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn train_splits(&self) -> BTreeSet<Split> {
-        self.data.sources.keys().copied().filter(|split| split.is_train()).collect()
+        self.data
+            .sources
+            .keys()
+            .copied()
+            .filter(|split| split.is_train())
+            .collect()
     }
 }
 
@@ -89,10 +107,18 @@ impl Builder<'_> {
     ) {
         let mut inputs = Vec::new();
         if stage == 2 {
-            inputs.push(input("init", train_name(number, 1, &member.name), "checkpoint"));
+            inputs.push(input(
+                "init",
+                train_name(number, 1, &member.name),
+                "checkpoint",
+            ));
         }
         if let Some(from) = labels.filter(|_| settings.training.loss.pseudo > 0.0) {
-            inputs.push(input("pseudo_labels", pseudo_label_name(from), "pseudo_labels"));
+            inputs.push(input(
+                "pseudo_labels",
+                pseudo_label_name(from),
+                "pseudo_labels",
+            ));
         }
         let bounds = settings.gpus;
         let mut sizes = world_sizes(settings.training.microbatches_per_step);
@@ -108,7 +134,14 @@ impl Builder<'_> {
             runtime: self.plan.runtime.clone(),
         };
         let estimate = self.sizing.train(&spec);
-        self.push(train_name(number, stage, &member.name), sizes, inputs, "checkpoint", TaskSpec::Train(spec), estimate);
+        self.push(
+            train_name(number, stage, &member.name),
+            sizes,
+            inputs,
+            "checkpoint",
+            TaskSpec::Train(spec),
+            estimate,
+        );
     }
 
     /// Predictions of one stage's models, and their scores. Stage 0 of iteration 0: untrained models.
@@ -128,18 +161,39 @@ impl Builder<'_> {
         if scored.is_empty() {
             return;
         }
-        let members: Vec<MemberName> = self.plan.members.iter().map(|member| member.name.clone()).collect();
+        let members: Vec<MemberName> = self
+            .plan
+            .members
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
         for name in &members {
-            self.evaluate(number, stage, Subject::Member(name.clone()), BTreeSet::from([name.clone()]), &scored);
+            self.evaluate(
+                number,
+                stage,
+                Subject::Member(name.clone()),
+                BTreeSet::from([name.clone()]),
+                &scored,
+            );
         }
-        self.evaluate(number, stage, Subject::Ensemble, members.into_iter().collect(), &scored);
+        self.evaluate(
+            number,
+            stage,
+            Subject::Ensemble,
+            members.into_iter().collect(),
+            &scored,
+        );
     }
 
     fn predict(&mut self, number: u32, stage: u32, member: &Member, split: Split, shard: u32) {
         let inputs = if stage == 0 {
             Vec::new()
         } else {
-            vec![input("checkpoint", train_name(number, stage, &member.name), "checkpoint")]
+            vec![input(
+                "checkpoint",
+                train_name(number, stage, &member.name),
+                "checkpoint",
+            )]
         };
         let spec = PredictSpec {
             seed: self.plan.seed,
@@ -156,7 +210,14 @@ impl Builder<'_> {
         };
         let estimate = self.sizing.predict(&spec);
         let name = predict_name(number, stage, &member.name, split, shard);
-        self.push(name, vec![1], inputs, "logits", TaskSpec::Predict(spec), estimate);
+        self.push(
+            name,
+            vec![1],
+            inputs,
+            "logits",
+            TaskSpec::Predict(spec),
+            estimate,
+        );
     }
 
     fn evaluate(
@@ -173,8 +234,10 @@ impl Builder<'_> {
         };
         let name = task_name(format!("i{number}.s{stage}.{shown}.evaluate"));
         let inputs = self.logits(number, stage, &members, splits);
-        let shards: BTreeMap<Split, u32> =
-            splits.iter().map(|split| (*split, self.plan.num_shards(*split))).collect();
+        let shards: BTreeMap<Split, u32> = splits
+            .iter()
+            .map(|split| (*split, self.plan.num_shards(*split)))
+            .collect();
         let estimate = self.sizing.arithmetic(splits, members.len());
         let spec = EvaluateSpec {
             iteration: number,
@@ -185,20 +248,42 @@ impl Builder<'_> {
             evaluation: self.plan.evaluation.clone(),
             shards,
         };
-        self.push(name, vec![1], inputs, "scores", TaskSpec::Evaluate(spec), estimate);
+        self.push(
+            name,
+            vec![1],
+            inputs,
+            "scores",
+            TaskSpec::Evaluate(spec),
+            estimate,
+        );
     }
 
     fn pseudo_label(&mut self, number: u32) {
         let splits = self.plan.train_splits();
-        let members: BTreeSet<MemberName> = self.plan.members.iter().map(|member| member.name.clone()).collect();
+        let members: BTreeSet<MemberName> = self
+            .plan
+            .members
+            .iter()
+            .map(|member| member.name.clone())
+            .collect();
         let inputs = self.logits(number, 2, &members, &splits);
         let estimate = self.sizing.arithmetic(&splits, members.len());
         let spec = PseudoLabelSpec {
             iteration: number,
             members,
-            splits: splits.iter().map(|split| (*split, self.plan.num_shards(*split))).collect(),
+            splits: splits
+                .iter()
+                .map(|split| (*split, self.plan.num_shards(*split)))
+                .collect(),
         };
-        self.push(pseudo_label_name(number), vec![1], inputs, "pseudo_labels", TaskSpec::PseudoLabel(spec), estimate);
+        self.push(
+            pseudo_label_name(number),
+            vec![1],
+            inputs,
+            "pseudo_labels",
+            TaskSpec::PseudoLabel(spec),
+            estimate,
+        );
     }
 
     fn logits(
@@ -213,7 +298,11 @@ impl Builder<'_> {
             for split in splits {
                 for shard in 0..self.plan.num_shards(*split) {
                     let task = predict_name(number, stage, member, *split, shard);
-                    inputs.push(input(&format!("logits/{member}/{split}/{shard}"), task, "logits"));
+                    inputs.push(input(
+                        &format!("logits/{member}/{split}/{shard}"),
+                        task,
+                        "logits",
+                    ));
                 }
             }
         }
@@ -231,8 +320,10 @@ impl Builder<'_> {
     ) {
         inputs.sort_by(|a, b| a.role.cmp(&b.role));
         let kind: TaskKind = spec.kind();
-        let written = serde_json::to_string(&spec).and_then(|json| Ok((json, material(&spec, &self.manifest)?)));
-        let (json, material) = written.expect("a plan's paths are UTF-8: `resolve` checks the only one from outside");
+        let written = serde_json::to_string(&spec)
+            .and_then(|json| Ok((json, material(&spec, &self.manifest)?)));
+        let (json, material) =
+            written.expect("a plan's paths are UTF-8: `resolve` checks the only one from outside");
         self.tasks.push(TaskNode {
             name,
             kind,
@@ -247,7 +338,11 @@ impl Builder<'_> {
 }
 
 fn input(role: &str, task: TaskName, output: &str) -> InputRef {
-    InputRef { role: role.to_owned(), task, output: output.to_owned() }
+    InputRef {
+        role: role.to_owned(),
+        task,
+        output: output.to_owned(),
+    }
 }
 
 fn task_name(text: String) -> TaskName {
@@ -258,8 +353,16 @@ fn train_name(number: u32, stage: u32, member: &MemberName) -> TaskName {
     task_name(format!("i{number}.s{stage}.{member}.train"))
 }
 
-fn predict_name(number: u32, stage: u32, member: &MemberName, split: Split, shard: u32) -> TaskName {
-    task_name(format!("i{number}.s{stage}.{member}.predict.{split}.{shard}"))
+fn predict_name(
+    number: u32,
+    stage: u32,
+    member: &MemberName,
+    split: Split,
+    shard: u32,
+) -> TaskName {
+    task_name(format!(
+        "i{number}.s{stage}.{member}.predict.{split}.{shard}"
+    ))
 }
 
 fn pseudo_label_name(number: u32) -> TaskName {

@@ -31,8 +31,12 @@ pub fn material(spec: &TaskSpec, manifest: &Digest) -> Result<Digest, serde_json
 /// A task's settings without those that cannot change its result.
 pub(crate) fn significant(mut spec: Value) -> Value {
     for path in NOT_IN_KEY {
-        let Some((last, parents)) = path.split_last() else { continue };
-        let parent = parents.iter().try_fold(&mut spec, |value, key| value.get_mut(key));
+        let Some((last, parents)) = path.split_last() else {
+            continue;
+        };
+        let parent = parents
+            .iter()
+            .try_fold(&mut spec, |value, key| value.get_mut(key));
         if let Some(parent) = parent.and_then(Value::as_object_mut) {
             parent.remove(*last);
         }

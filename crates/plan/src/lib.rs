@@ -11,12 +11,14 @@ mod key;
 mod plan;
 mod preview;
 mod problem;
+mod read;
 mod resolve;
 mod schedule;
 mod setting;
 mod settings;
 mod stage;
 mod table;
+mod value;
 mod walk;
 mod world;
 

@@ -62,19 +62,31 @@ impl Plan {
     pub fn load(path: &Path, options: Options) -> Result<Self, Problems> {
         let fail = |problem| Problems::new(path, "", vec![problem]);
         let bytes = std::fs::read(path).map_err(|error| {
-            fail(Problem::of_file(format!("cannot read the plan: {error}")).hint("check the path and its permissions"))
+            fail(
+                Problem::of_file(format!("cannot read the plan: {error}"))
+                    .hint("check the path and its permissions"),
+            )
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..at]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1;
             fail(
-                Problem::of_file(format!("the plan is not UTF-8: byte {at} (line {line}) is part of no character"))
-                    .hint("save it as UTF-8 text"),
+                Problem::of_file(format!(
+                    "the plan is not UTF-8: byte {at} (line {line}) is part of no character"
+                ))
+                .hint("save it as UTF-8 text"),
             )
         })?;
         // Workers start in other folders, so the data folder must not depend on where this process stands.
-        let absolute = std::path::absolute(path)
-            .map_err(|error| fail(Problem::of_file(format!("cannot resolve the plan's path: {error}"))))?;
+        let absolute = std::path::absolute(path).map_err(|error| {
+            fail(Problem::of_file(format!(
+                "cannot resolve the plan's path: {error}"
+            )))
+        })?;
         let mut plan = Self::read(&text, &absolute, path, options)?;
         if let Ok(root) = plan.data.root.canonicalize()
             && root.to_str().is_some()
@@ -95,12 +107,24 @@ impl Plan {
     fn read(text: &str, path: &Path, shown: &Path, options: Options) -> Result<Self, Problems> {
         let (root, errors) = DeTable::parse_recoverable(text);
         let mut problems: Vec<Problem> = errors.iter().map(|error| syntax(text, error)).collect();
-        let broken: Vec<usize> = problems.iter().filter_map(|problem| line_of(text, problem)).collect();
+        let broken: Vec<usize> = problems
+            .iter()
+            .filter_map(|problem| line_of(text, problem))
+            .collect();
         let mut found = Vec::new();
-        let plan = resolve(&root, text, path, options.check_files, errors.is_empty(), &mut found);
+        let plan = resolve(
+            &root,
+            text,
+            path,
+            options.check_files,
+            errors.is_empty(),
+            &mut found,
+        );
         // A value on a line that could not be read is whatever the parser made of it.
         problems.extend(
-            found.into_iter().filter(|problem| line_of(text, problem).is_none_or(|line| !broken.contains(&line))),
+            found.into_iter().filter(|problem| {
+                line_of(text, problem).is_none_or(|line| !broken.contains(&line))
+            }),
         );
         match plan {
             Some(plan) if problems.is_empty() => Ok(plan),
@@ -172,7 +196,10 @@ impl Plan {
 /// A parser's error as one of ours.
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let mut span = error.span().unwrap_or(text.len()..text.len());
-    if span.is_empty() && span.start < text.len() && !text[span.start.min(text.len())..].starts_with('\n') {
+    if span.is_empty()
+        && span.start < text.len()
+        && !text[span.start.min(text.len())..].starts_with('\n')
+    {
         span.end = span.start + 1;
     }
     let problem = Problem::new(span, format!("this is not TOML: {}", error.message()));
@@ -184,5 +211,10 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
 
 fn line_of(text: &str, problem: &Problem) -> Option<usize> {
     let start = problem.span.as_ref()?.start.min(text.len());
-    Some(text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count())
+    Some(
+        text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count(),
+    )
 }

@@ -113,11 +113,19 @@ impl fmt::Display for Reason {
         match self {
             Self::FirstRun => f.write_str("first run"),
             Self::Setting { setting, was, is } => {
-                write!(f, "setting changed: {setting}: {} -> {}", brief(was), brief(is))
+                write!(
+                    f,
+                    "setting changed: {setting}: {} -> {}",
+                    brief(was),
+                    brief(is)
+                )
             }
             Self::Data => f.write_str("data changed"),
             Self::Upstream { task } => write!(f, "input from {task}, which will run"),
-            Self::Input { role, task: Some(task) } => write!(f, "input {role} from {task} changed"),
+            Self::Input {
+                role,
+                task: Some(task),
+            } => write!(f, "input {role} from {task} changed"),
             Self::Input { role, task: None } => write!(f, "input {role} is gone"),
             Self::Numerics => f.write_str("numerics changed with this version of the program"),
             Self::InputsOrNumerics => f.write_str("inputs or numerics changed"),
@@ -131,13 +139,21 @@ fn brief(value: &Value) -> String {
         Value::Null => "none".to_owned(),
         Value::Number(number) => match number.as_f64() {
             Some(real) if number.is_f64() => {
-                if real != 0.0 && !(1e-3..1e6).contains(&real.abs()) { format!("{real:e}") } else { real.to_string() }
+                if real != 0.0 && !(1e-3..1e6).contains(&real.abs()) {
+                    format!("{real:e}")
+                } else {
+                    real.to_string()
+                }
             }
             _ => number.to_string(),
         },
         other => {
             let text = other.to_string();
-            if text.chars().count() > 60 { text.chars().take(57).chain("...".chars()).collect() } else { text }
+            if text.chars().count() > 60 {
+                text.chars().take(57).chain("...".chars()).collect()
+            } else {
+                text
+            }
         }
     }
 }
@@ -172,10 +188,13 @@ impl Preview {
                     Some((input.role.clone(), *digest))
                 })
                 .collect();
-            let key = inputs.as_ref().map(|inputs| content_key(&node.material, inputs));
+            let key = inputs
+                .as_ref()
+                .map(|inputs| content_key(&node.material, inputs));
             let remembered = key.as_ref().and_then(|key| (memory.outputs)(key));
             // A result that lacks an output that is read would have to be made again.
-            let remembered = remembered.filter(|found| node.outputs.iter().all(|name| found.contains_key(name)));
+            let remembered =
+                remembered.filter(|found| node.outputs.iter().all(|name| found.contains_key(name)));
             let state = match remembered {
                 Some(outputs) => {
                     known.insert(&node.name, outputs.clone());
@@ -183,7 +202,14 @@ impl Preview {
                 }
                 None => {
                     let upstream = |task: &TaskName| !known.contains_key(task);
-                    TaskState::WouldRun { why: why(node, (memory.previous)(&node.name), inputs.as_ref(), &upstream) }
+                    TaskState::WouldRun {
+                        why: why(
+                            node,
+                            (memory.previous)(&node.name),
+                            inputs.as_ref(),
+                            &upstream,
+                        ),
+                    }
                 }
             };
             let after: BTreeSet<&TaskName> = node.inputs.iter().map(|input| &input.task).collect();
@@ -200,9 +226,18 @@ impl Preview {
                 key,
             });
         }
-        let done = tasks.iter().filter(|task| matches!(task.state, TaskState::Done { .. })).count();
+        let done = tasks
+            .iter()
+            .filter(|task| matches!(task.state, TaskState::Done { .. }))
+            .count();
         let estimate_seconds = time_on(devices, &tasks).map(|time| time.as_secs_f64());
-        let totals = Totals { tasks: tasks.len(), done, to_run: tasks.len() - done, devices, estimate_seconds };
+        let totals = Totals {
+            tasks: tasks.len(),
+            done,
+            to_run: tasks.len() - done,
+            devices,
+            estimate_seconds,
+        };
         Self { tasks, totals }
     }
 }
@@ -213,14 +248,28 @@ fn why(
     inputs: Option<&BTreeMap<String, Digest>>,
     upstream: &dyn Fn(&TaskName) -> bool,
 ) -> Vec<Reason> {
-    let Some(previous) = previous else { return vec![Reason::FirstRun] };
+    let Some(previous) = previous else {
+        return vec![Reason::FirstRun];
+    };
     let mut reasons = Vec::new();
     // A spec of an older format cannot be compared: then everything about it counts as changed, in one reason.
-    let parse = |text: &str| serde_json::from_str::<Value>(text).map(significant).unwrap_or(Value::Null);
+    let parse = |text: &str| {
+        serde_json::from_str::<Value>(text)
+            .map(significant)
+            .unwrap_or(Value::Null)
+    };
     differences("", &parse(&previous.spec), &parse(&node.spec), &mut reasons);
-    let waiting: BTreeSet<&TaskName> =
-        node.inputs.iter().map(|input| &input.task).filter(|task| upstream(task)).collect();
-    reasons.extend(waiting.into_iter().map(|task| Reason::Upstream { task: task.clone() }));
+    let waiting: BTreeSet<&TaskName> = node
+        .inputs
+        .iter()
+        .map(|input| &input.task)
+        .filter(|task| upstream(task))
+        .collect();
+    reasons.extend(
+        waiting
+            .into_iter()
+            .map(|task| Reason::Upstream { task: task.clone() }),
+    );
     if reasons.is_empty() {
         match (&previous.inputs, inputs) {
             (Some(was), Some(is)) => reasons.extend(changed_inputs(node, was, is)),
@@ -239,11 +288,17 @@ fn changed_inputs(
     is: &BTreeMap<String, Digest>,
 ) -> Vec<Reason> {
     let roles: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
-    let changed = roles.into_iter().filter(|role| was.get(*role) != is.get(*role));
+    let changed = roles
+        .into_iter()
+        .filter(|role| was.get(*role) != is.get(*role));
     changed
         .map(|role| Reason::Input {
             role: role.clone(),
-            task: node.inputs.iter().find(|input| &input.role == role).map(|input| input.task.clone()),
+            task: node
+                .inputs
+                .iter()
+                .find(|input| &input.role == role)
+                .map(|input| input.task.clone()),
         })
         .collect()
 }
@@ -260,14 +315,31 @@ fn differences(path: &str, was: &Value, is: &Value, reasons: &mut Vec<Reason>) {
     if let (Value::Object(was), Value::Object(is)) = (was, is) {
         let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         for key in keys {
-            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let inner = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
             let null = Value::Null;
-            differences(&inner, was.get(key).unwrap_or(&null), is.get(key).unwrap_or(&null), reasons);
+            differences(
+                &inner,
+                was.get(key).unwrap_or(&null),
+                is.get(key).unwrap_or(&null),
+                reasons,
+            );
         }
         return;
     }
-    let setting = if path.is_empty() { "format of the settings".to_owned() } else { path.to_owned() };
-    reasons.push(Reason::Setting { setting, was: was.clone(), is: is.clone() });
+    let setting = if path.is_empty() {
+        "format of the settings".to_owned()
+    } else {
+        path.to_owned()
+    };
+    reasons.push(Reason::Setting {
+        setting,
+        was: was.clone(),
+        is: is.clone(),
+    });
 }
 
 /// A duration for a person: `12 s`, `3 min`, `2 h 05 min`, `4 d 3 h`.

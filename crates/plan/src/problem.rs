@@ -22,11 +22,23 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: Some(span), label: String::new(), related: None, hints: Vec::new() }
+        Self {
+            message: message.into(),
+            span: Some(span),
+            label: String::new(),
+            related: None,
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn of_file(message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: None, label: String::new(), related: None, hints: Vec::new() }
+        Self {
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            related: None,
+            hints: Vec::new(),
+        }
     }
 
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
@@ -63,15 +75,27 @@ impl Problems {
                 *span = inside(text, span.clone());
             }
         }
-        list.sort_by_key(|problem| problem.span.as_ref().map_or((0, 0), |span| (span.start, span.end)));
+        list.sort_by_key(|problem| {
+            problem
+                .span
+                .as_ref()
+                .map_or((0, 0), |span| (span.start, span.end))
+        });
         let mut seen: Vec<Problem> = Vec::with_capacity(list.len());
         for problem in list {
             // One wrong value can break the same rule in every iteration and member that inherits it: say it once.
-            if !seen.iter().any(|other| other.span == problem.span && other.message == problem.message) {
+            if !seen
+                .iter()
+                .any(|other| other.span == problem.span && other.message == problem.message)
+            {
                 seen.push(problem);
             }
         }
-        Self { path: path.to_owned(), text: text.into(), list: seen }
+        Self {
+            path: path.to_owned(),
+            text: text.into(),
+            list: seen,
+        }
     }
 
     /// The plan file, as it was named.
@@ -87,7 +111,10 @@ impl Problems {
 
     /// How many there are; at least one.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "an empty list of problems is a plan")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an empty list of problems is a plan"
+    )]
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -95,24 +122,38 @@ impl Problems {
     /// Line and column of a problem, both from 1, the column in characters.
     #[must_use]
     pub fn position(&self, problem: &Problem) -> Option<(usize, usize)> {
-        problem.span.as_ref().map(|span| position(&self.text, span.start))
+        problem
+            .span
+            .as_ref()
+            .map(|span| position(&self.text, span.start))
     }
 
     /// Each problem with its place, the offending text underlined and the hints; with terminal colours or without.
     #[must_use]
     pub fn render(&self, coloured: bool) -> String {
-        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if coloured {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let path = self.path.display().to_string();
         let mut out = String::new();
         for problem in &self.list {
             let mut report = vec![self.group(problem, &path)];
             report.extend(
-                problem.hints.iter().map(|hint| Group::with_title(Level::HELP.secondary_title(lines(hint)))),
+                problem
+                    .hints
+                    .iter()
+                    .map(|hint| Group::with_title(Level::HELP.secondary_title(lines(hint)))),
             );
             out.push_str(&renderer.render(&report));
             out.push_str("\n\n");
         }
-        let noun = if self.list.len() == 1 { "problem" } else { "problems" };
+        let noun = if self.list.len() == 1 {
+            "problem"
+        } else {
+            "problems"
+        };
         out.push_str(&format!("{} {noun} in {path}\n", self.list.len()));
         out
     }
@@ -123,11 +164,18 @@ impl Problems {
             return title.element(Origin::path(path));
         };
         let primary = AnnotationKind::Primary.span(span.clone());
-        let primary =
-            if problem.label.is_empty() { primary } else { primary.label(printable(&problem.label)) };
+        let primary = if problem.label.is_empty() {
+            primary
+        } else {
+            primary.label(printable(&problem.label))
+        };
         let mut snippet = Snippet::source(&*self.text).path(path).annotation(primary);
         if let Some((span, label)) = &problem.related {
-            snippet = snippet.annotation(AnnotationKind::Context.span(span.clone()).label(printable(label)));
+            snippet = snippet.annotation(
+                AnnotationKind::Context
+                    .span(span.clone())
+                    .label(printable(label)),
+            );
         }
         title.element(snippet)
     }
@@ -143,7 +191,9 @@ impl std::error::Error for Problems {}
 
 /// Text from a plan may hold anything; a terminal must not obey it.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// The same for a text that may have several lines.
@@ -168,11 +218,17 @@ fn inside(text: &str, span: Range<usize>) -> Range<usize> {
 fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = &text[..byte.min(text.len())];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }
 
 /// The candidate that `found` is most likely a slip of, if any is near enough.
-pub(crate) fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    found: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let lower = found.to_lowercase();
     candidates
         .into_iter()
@@ -197,8 +253,16 @@ pub(crate) fn suggest<'a>(
     match nearest(found, candidates.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => {
-            let all: Vec<String> = candidates.into_iter().map(|name| format!("`{name}`")).collect();
-            if all.is_empty() { format!("there is no {what}") } else { format!("{what}: {}", all.join(", ")) }
+            let mut all: Vec<String> = candidates
+                .into_iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            all.dedup();
+            if all.is_empty() {
+                format!("there is no {what}")
+            } else {
+                format!("{what}: {}", all.join(", "))
+            }
         }
     }
 }

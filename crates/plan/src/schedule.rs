@@ -8,9 +8,15 @@ use crate::preview::{TaskPreview, TaskState};
 /// How long the tasks that would run take on so many devices, when each free device goes to the task with the longest
 /// remaining path, as `control` does it. None if one of them needs more devices than there are.
 pub(crate) fn time_on(devices: u32, tasks: &[TaskPreview]) -> Option<Duration> {
-    let open: Vec<&TaskPreview> =
-        tasks.iter().filter(|task| matches!(task.state, TaskState::WouldRun { .. })).collect();
-    let index: BTreeMap<&TaskName, usize> = open.iter().enumerate().map(|(at, task)| (&task.name, at)).collect();
+    let open: Vec<&TaskPreview> = tasks
+        .iter()
+        .filter(|task| matches!(task.state, TaskState::WouldRun { .. }))
+        .collect();
+    let index: BTreeMap<&TaskName, usize> = open
+        .iter()
+        .enumerate()
+        .map(|(at, task)| (&task.name, at))
+        .collect();
     let mut waits = vec![0usize; open.len()];
     let mut then: Vec<Vec<usize>> = vec![Vec::new(); open.len()];
     for (at, task) in open.iter().enumerate() {
@@ -22,7 +28,8 @@ pub(crate) fn time_on(devices: u32, tasks: &[TaskPreview]) -> Option<Duration> {
     // Tasks stand after those they depend on, so one walk backwards finds every longest remaining path.
     let mut path = vec![0.0f64; open.len()];
     for at in (0..open.len()).rev() {
-        path[at] = open[at].estimate_seconds + then[at].iter().map(|next| path[*next]).fold(0.0, f64::max);
+        path[at] =
+            open[at].estimate_seconds + then[at].iter().map(|next| path[*next]).fold(0.0, f64::max);
     }
     let mut ready: Vec<usize> = (0..open.len()).filter(|at| waits[*at] == 0).collect();
     let mut running: Vec<(f64, u32, usize)> = Vec::new();
@@ -44,7 +51,11 @@ pub(crate) fn time_on(devices: u32, tasks: &[TaskPreview]) -> Option<Duration> {
             }
         }
         ready = waiting;
-        let next = running.iter().enumerate().min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0)).map(|(at, _)| at);
+        let next = running
+            .iter()
+            .enumerate()
+            .min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))
+            .map(|(at, _)| at);
         let Some(next) = next else { break };
         let (end, gang, at) = running.swap_remove(next);
         now = end;

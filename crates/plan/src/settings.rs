@@ -80,7 +80,10 @@ impl Default for PlanSettings {
             name: String::new(),
             seed: 42,
             root: PathBuf::new(),
-            splits: Split::ALL.into_iter().filter(|split| split.is_train()).collect(),
+            splits: Split::ALL
+                .into_iter()
+                .filter(|split| split.is_train())
+                .collect(),
             files: BTreeMap::new(),
             exclude: BTreeMap::new(),
             evaluation: EvaluationSettings {
@@ -93,7 +96,11 @@ impl Default for PlanSettings {
             untrained: false,
             batch_size: 20,
             shards: BTreeMap::new(),
-            runtime: RuntimeSettings { checkpoint_every_steps: 200, threads: 0, prefetch_threads: 4 },
+            runtime: RuntimeSettings {
+                checkpoint_every_steps: 200,
+                threads: 0,
+                prefetch_threads: 4,
+            },
         }
     }
 }
@@ -108,7 +115,11 @@ pub(crate) struct MemberHead {
 
 impl Default for MemberHead {
     fn default() -> Self {
-        Self { name: String::new(), architecture: Architecture::AtstFrame, seed: 0 }
+        Self {
+            name: String::new(),
+            architecture: Architecture::AtstFrame,
+            seed: 0,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Keys of a stage and of a model, with the recipe's values of iteration 2 as defaults.
 
 use types::{
-    Architecture, AugmentationSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights, MicrobatchSizes,
-    ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings, TrainingSettings, TransformerSettings,
+    Architecture, AugmentationSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights,
+    MicrobatchSizes, ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings,
+    TrainingSettings, TransformerSettings,
 };
 
 use crate::setting::{Limits, Setting, Slot, setting};
@@ -30,17 +31,37 @@ impl StageSettings {
     #[must_use]
     pub(crate) fn published(architecture: Architecture, stage: u32) -> Self {
         let Architecture::AtstFrame = architecture;
-        let training = if stage == 1 { published_stage1() } else { published_stage2() };
-        Self { training, gpus: GpuBounds { min: 1, max: 8 } }
+        let training = if stage == 1 {
+            published_stage1()
+        } else {
+            published_stage2()
+        };
+        Self {
+            training,
+            gpus: GpuBounds { min: 1, max: 8 },
+        }
     }
 }
 
 fn published_stage1() -> TrainingSettings {
     TrainingSettings {
         epochs: 200,
-        microbatch: MicrobatchSizes { maestro: 12, strong: 10, synth: 10, weak: 20, unlabeled: 20 },
+        microbatch: MicrobatchSizes {
+            maestro: 12,
+            strong: 10,
+            synth: 10,
+            weak: 20,
+            unlabeled: 20,
+        },
         microbatches_per_step: 1,
-        loss: LossWeights { maestro: 0.5, strong: 0.25, synth: 0.12, weak: 0.1, self_supervised: 0.1, pseudo: 1.5 },
+        loss: LossWeights {
+            maestro: 0.5,
+            strong: 0.25,
+            synth: 0.12,
+            weak: 0.1,
+            self_supervised: 0.1,
+            pseudo: 1.5,
+        },
         self_supervised: SelfSupervisedSettings {
             warmup_steps: 14_000,
             max_factor: 2.0,
@@ -72,9 +93,22 @@ fn published_stage1() -> TrainingSettings {
 fn published_stage2() -> TrainingSettings {
     TrainingSettings {
         epochs: 250,
-        microbatch: MicrobatchSizes { maestro: 7, strong: 5, synth: 5, weak: 9, unlabeled: 9 },
+        microbatch: MicrobatchSizes {
+            maestro: 7,
+            strong: 5,
+            synth: 5,
+            weak: 9,
+            unlabeled: 9,
+        },
         microbatches_per_step: 8,
-        loss: LossWeights { maestro: 12.0, strong: 3.0, synth: 0.25, weak: 1.0, self_supervised: 60.0, pseudo: 0.0 },
+        loss: LossWeights {
+            maestro: 12.0,
+            strong: 3.0,
+            synth: 0.25,
+            weak: 1.0,
+            self_supervised: 60.0,
+            pseudo: 0.0,
+        },
         self_supervised: SelfSupervisedSettings {
             warmup_steps: 270,
             max_factor: 1.0,
@@ -108,7 +142,12 @@ pub(crate) fn published_model(architecture: Architecture) -> ModelSettings {
     let Architecture::AtstFrame = architecture;
     ModelSettings {
         architecture,
-        transformer: TransformerSettings { dim: 768, depth: 12, heads: 12, mlp_ratio: 4 },
+        transformer: TransformerSettings {
+            dim: 768,
+            depth: 12,
+            heads: 12,
+            mlp_ratio: 4,
+        },
         audioset_head: Some(527),
         embedding_pooling: EmbeddingPooling::AdaptiveAverage,
         crnn: CrnnSettings {

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use types::{Architecture, MemberName};
 
 use crate::plan::Plan;
-use crate::preview::{Preview, TaskState, human};
+use crate::preview::{Preview, Reason, TaskState, human};
 use crate::setting::{Setting, Slot};
 use crate::settings::{ITERATION, IterationHead, MEMBER, MemberHead, PLAN, PlanSettings};
 use crate::stage::{MODEL, STAGE, StageSettings, published_model};
@@ -19,19 +19,19 @@ impl Preview {
         for task in &self.tasks {
             let (state, why) = match &task.state {
                 TaskState::Done { .. } => ("done", String::new()),
-                TaskState::WouldRun { why } => {
-                    let first: Vec<String> = why.iter().take(3).map(ToString::to_string).collect();
-                    let more = why.len().saturating_sub(3);
-                    let more = if more > 0 { format!("\nand {more} more reasons") } else { String::new() };
-                    ("would run", first.join("\n") + &more)
-                }
+                TaskState::WouldRun { why } => ("would run", reasons(why)),
             };
             let after = match task.after.as_slice() {
                 names if names.len() > 2 => format!("{} tasks", names.len()),
-                names => names.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+                names => names
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             };
             let devices: Vec<String> = task.devices.iter().map(u32::to_string).collect();
-            let estimate = human(Duration::try_from_secs_f64(task.estimate_seconds).unwrap_or_default());
+            let estimate =
+                human(Duration::try_from_secs_f64(task.estimate_seconds).unwrap_or_default());
             table.add_row([
                 task.name.to_string(),
                 state.to_owned(),
@@ -51,7 +51,9 @@ impl Preview {
     #[must_use]
     pub fn totals_line(&self) -> String {
         let totals = &self.totals;
-        let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+        let count = |number: usize, noun: &str| {
+            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+        };
         let time = match totals.estimate_seconds {
             _ if totals.to_run == 0 => "nothing to do".to_owned(),
             Some(seconds) => format!(
@@ -59,9 +61,17 @@ impl Preview {
                 human(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
                 count(totals.devices as usize, "device")
             ),
-            None => format!("a task needs more than {}", count(totals.devices as usize, "device")),
+            None => format!(
+                "a task needs more than {}",
+                count(totals.devices as usize, "device")
+            ),
         };
-        format!("{}: {} done, {} to run, {time}", count(totals.tasks, "task"), totals.done, totals.to_run)
+        format!(
+            "{}: {} done, {} to run, {time}",
+            count(totals.tasks, "task"),
+            totals.done,
+            totals.to_run
+        )
     }
 
     /// The preview as JSON.
@@ -78,25 +88,49 @@ impl Plan {
     pub fn effective(&self, iteration: u32, stage: u32, member: &MemberName) -> Option<String> {
         let number = usize::try_from(iteration).ok()?.checked_sub(1)?;
         let stages = &self.iterations.get(number)?.stages;
-        let mut settings = stages.get(usize::try_from(stage).ok()?.checked_sub(1)?)?.get(member)?.clone();
-        let mut model = self.members.iter().find(|other| &other.name == member)?.model.clone();
+        let mut settings = stages
+            .get(usize::try_from(stage).ok()?.checked_sub(1)?)?
+            .get(member)?
+            .clone();
+        let mut model = self
+            .members
+            .iter()
+            .find(|other| &other.name == member)?
+            .model
+            .clone();
         let architecture = model.architecture;
         let mut table = new_table(&["setting", "value", "published"]);
         let mut rows = |name: &str, value: String, published: String| {
-            let published = if published == value { String::new() } else { published };
+            let published = if published == value {
+                String::new()
+            } else {
+                published
+            };
             table.add_row([name.to_owned(), value, published]);
         };
-        rows("arch", format!("\"{architecture}\"", architecture = architecture.as_str()), String::new());
+        rows(
+            "arch",
+            format!("\"{architecture}\"", architecture = architecture.as_str()),
+            String::new(),
+        );
         rows("seed", model.init_seed.to_string(), "0".to_owned());
         let mut published = published_model(architecture);
         for setting in MODEL {
             let name = format!("model.{}", setting.name);
-            rows(&name, (setting.field)(&mut model).show(), (setting.field)(&mut published).show());
+            rows(
+                &name,
+                (setting.field)(&mut model).show(),
+                (setting.field)(&mut published).show(),
+            );
         }
         let mut published = StageSettings::published(architecture, stage);
         for setting in STAGE {
             let name = format!("stage{stage}.{}", setting.name);
-            rows(&name, (setting.field)(&mut settings).show(), (setting.field)(&mut published).show());
+            rows(
+                &name,
+                (setting.field)(&mut settings).show(),
+                (setting.field)(&mut published).show(),
+            );
         }
         Some(format!("{}\n", plain(&table)))
     }
@@ -115,17 +149,26 @@ pub fn keys_reference() -> String {
         StageSettings::published(Architecture::AtstFrame, 1),
         StageSettings::published(Architecture::AtstFrame, 2),
     );
-    section("At the top of a plan, and in [data], [evaluation], [predict], [runtime]", rows(PLAN, &mut PlanSettings::default()));
+    section(
+        "At the top of a plan, and in [data], [evaluation], [predict], [runtime]",
+        rows(PLAN, &mut PlanSettings::default()),
+    );
     section("In [[member]]", rows(MEMBER, &mut MemberHead::default()));
     section(
         "In `model` of [defaults] and of [[member]]",
         rows(MODEL, &mut published_model(Architecture::AtstFrame)),
     );
-    section("In [[iteration]]", rows(ITERATION, &mut IterationHead::default()));
+    section(
+        "In [[iteration]]",
+        rows(ITERATION, &mut IterationHead::default()),
+    );
     let stages = STAGE
         .iter()
         .map(|setting| {
-            let defaults = [(setting.field)(&mut first).show(), (setting.field)(&mut second).show()];
+            let defaults = [
+                (setting.field)(&mut first).show(),
+                (setting.field)(&mut second).show(),
+            ];
             let default = if defaults[0] == defaults[1] {
                 defaults[0].clone()
             } else {
@@ -147,7 +190,11 @@ fn rows<T>(settings: &[Setting<T>], defaults: &mut T) -> Vec<[String; 5]> {
         .iter()
         .map(|setting| {
             let slot = (setting.field)(defaults);
-            let default = if setting.doc.contains("required") { String::new() } else { slot.show() };
+            let default = if setting.doc.contains("required") {
+                String::new()
+            } else {
+                slot.show()
+            };
             row(setting, &slot, default)
         })
         .collect()
@@ -158,19 +205,53 @@ fn row<T>(setting: &Setting<T>, slot: &Slot<'_>, default: String) -> [String; 5]
     let kind = slot.type_name();
     // Longer choices of names are wrapped over lines by hand, for the table has no fixed width.
     let named = matches!(slot, Slot::IterationRef(_));
-    let kind = if limits.is_empty() || limits.len() > 40 || named { kind } else { format!("{kind}, {limits}") };
+    let kind = if limits.is_empty() || limits.len() > 40 || named {
+        kind
+    } else {
+        format!("{kind}, {limits}")
+    };
     let default = default.replace("\", \"", "\",\n\"");
-    [setting.name.to_owned(), kind, default, setting.doc.to_owned(), setting.source.to_owned()]
+    [
+        setting.name.to_owned(),
+        kind,
+        default,
+        setting.doc.to_owned(),
+        setting.source.to_owned(),
+    ]
+}
+
+/// A reason a line, and one line for all tasks that will run.
+fn reasons(why: &[Reason]) -> String {
+    let (upstream, own): (Vec<&Reason>, Vec<&Reason>) = why
+        .iter()
+        .partition(|reason| matches!(reason, Reason::Upstream { .. }));
+    let mut lines: Vec<String> = own.iter().take(4).map(ToString::to_string).collect();
+    if own.len() > 4 {
+        lines.push(format!("and {} more changes", own.len() - 4));
+    }
+    match upstream.as_slice() {
+        [] => {}
+        [reason] => lines.push(reason.to_string()),
+        all => lines.push(format!("inputs from {} tasks, which will run", all.len())),
+    }
+    lines.join("\n")
 }
 
 fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(TableStyle::new().header_separator(rule)).set_header(header.iter().copied());
+    table
+        .load_style(TableStyle::new().header_separator(rule))
+        .set_header(header.iter().copied());
     table
 }
 
 /// Without the spaces that fill the last column.
 fn plain(table: &Table) -> String {
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table
+        .to_string()
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }

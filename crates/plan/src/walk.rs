@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::problem::{Problem, nearest, suggest};
-use crate::setting::{Setting, kind};
+use crate::setting::Setting;
+use crate::value::kind;
 use crate::{settings, stage};
 
 /// The settings that one table of a plan gives, checked each by itself. Layers are applied over one another.
@@ -41,7 +42,10 @@ impl<T> Layer<'_, T> {
 
     /// Where this layer gives that key.
     pub(crate) fn origin(&self, name: &str) -> Option<Range<usize>> {
-        self.given.iter().find(|(setting, _)| setting.name == name).map(|(_, value)| value.span())
+        self.given
+            .iter()
+            .find(|(setting, _)| setting.name == name)
+            .map(|(_, value)| value.span())
     }
 }
 
@@ -55,7 +59,15 @@ pub(crate) fn walk<'a, T>(
     problems: &mut Vec<Problem>,
 ) -> Layer<'a, T> {
     let mut layer = Layer::default();
-    Walk { shown, settings, others, scratch, problems, layer: &mut layer }.table(table, "");
+    Walk {
+        shown,
+        settings,
+        others,
+        scratch,
+        problems,
+        layer: &mut layer,
+    }
+    .table(table, "");
     layer
 }
 
@@ -83,16 +95,26 @@ impl<'a, T> Walk<'_, 'a, T> {
                 continue;
             }
             let inner = format!("{full}.");
-            if !self.settings.iter().any(|setting| setting.name.starts_with(&inner)) {
+            if !self
+                .settings
+                .iter()
+                .any(|setting| setting.name.starts_with(&inner))
+            {
                 self.unknown(key.span(), key.get_ref(), prefix);
                 continue;
             }
             match value.get_ref() {
                 DeValue::Table(table) => self.table(table, &inner),
                 other => self.problems.push(
-                    Problem::new(value.span(), format!("`{full}` is {}, expected a table", kind(other)))
-                        .label("expected a table")
-                        .hint(format!("keys of `{full}`: {}", quoted(&children(self.settings, &inner)))),
+                    Problem::new(
+                        value.span(),
+                        format!("`{full}` is {}, expected a table", kind(other)),
+                    )
+                    .label("expected a table")
+                    .hint(format!(
+                        "keys of `{full}`: {}",
+                        quoted(&children(self.settings, &inner))
+                    )),
                 ),
             }
         }
@@ -113,10 +135,12 @@ impl<'a, T> Walk<'_, 'a, T> {
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => elsewhere(found, self.settings)
-                .unwrap_or_else(|| suggest(found, "keys here", here.iter().copied().collect::<Vec<_>>())),
+                .unwrap_or_else(|| suggest(found, "keys here", here.clone())),
         };
         self.problems.push(
-            Problem::new(span, format!("unknown key `{found}`")).label(format!("no such key {place}")).hint(hint),
+            Problem::new(span, format!("unknown key `{found}`"))
+                .label(format!("no such key {place}"))
+                .hint(hint),
         );
     }
 }
@@ -136,32 +160,52 @@ fn children<T>(settings: &[Setting<T>], prefix: &str) -> Vec<&'static str> {
 }
 
 pub(crate) fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Where a key that stands in the wrong place belongs.
 fn elsewhere<T>(found: &str, here: &[Setting<T>]) -> Option<String> {
     fn with_end<T>(found: &str, settings: &[Setting<T>]) -> Option<&'static str> {
-        let ends = |name: &str| name == found || name.strip_suffix(found).is_some_and(|rest| rest.ends_with('.'));
-        settings.iter().map(|setting| setting.name).find(|name| {
-            ends(name) || name.split_once('.').is_some_and(|(head, _)| head == found)
-        })
+        let ends = |name: &str| {
+            name == found
+                || name
+                    .strip_suffix(found)
+                    .is_some_and(|rest| rest.ends_with('.'))
+        };
+        settings
+            .iter()
+            .map(|setting| setting.name)
+            .find(|name| ends(name) || name.split_once('.').is_some_and(|(head, _)| head == found))
     }
     if let Some(name) = with_end(found, here) {
         return Some(format!("`{found}` is written `{name}` here"));
     }
     if let Some(name) = with_end(found, stage::STAGE) {
         let name = if name.ends_with(found) { name } else { found };
-        return Some(format!("`{name}` is a key of a stage: write `stage1.{name}` or `stage2.{name}`"));
+        return Some(format!(
+            "`{name}` is a key of a stage: write `stage1.{name}` or `stage2.{name}`"
+        ));
     }
     if let Some(name) = with_end(found, stage::MODEL) {
         let name = if name.ends_with(found) { name } else { found };
-        return Some(format!("`{name}` is a key of a member's network: write `model.{name}`"));
+        return Some(format!(
+            "`{name}` is a key of a member's network: write `model.{name}`"
+        ));
     }
     with_end(found, settings::PLAN).map(|name| format!("`{name}` stands at the top of a plan"))
 }
 
 /// The entry of a table, with its key's span.
-pub(crate) fn get<'t, 'i>(table: &'t DeTable<'i>, name: &str) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>)> {
-    table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value))
+pub(crate) fn get<'t, 'i>(
+    table: &'t DeTable<'i>,
+    name: &str,
+) -> Option<(Range<usize>, &'t Spanned<DeValue<'i>>)> {
+    table
+        .iter()
+        .find(|(key, _)| key.get_ref() == name)
+        .map(|(key, value)| (key.span(), value))
 }

@@ -6,7 +6,10 @@ use plan::{Options, Plan};
 
 fn broken_plans() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder is here")
+        .map(|entry| entry.expect("it can be listed").path())
+        .collect();
     paths.sort();
     paths
 }
@@ -51,7 +54,11 @@ fn colours_change_nothing_but_colours() {
 fn files_that_are_missing_are_named_at_the_place_that_asks_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    for audio in ["audio/maestro_real_train_16k", "audio/train/weak_16k", "audio/train/unlabel_in_domain_16k"] {
+    for audio in [
+        "audio/maestro_real_train_16k",
+        "audio/train/weak_16k",
+        "audio/train/unlabel_in_domain_16k",
+    ] {
         std::fs::create_dir_all(root.join("data").join(audio)).unwrap();
     }
     let text = r#"name = "files"
@@ -80,7 +87,9 @@ arch = "atst_frame"
     std::fs::write(&path, text).unwrap();
     assert!(Plan::load(&path, Options::default()).is_ok());
     let problems = Plan::load(&path, Options { check_files: true }).unwrap_err();
-    let shown = problems.to_string().replace(root.to_str().unwrap(), "FOLDER");
+    let shown = problems
+        .to_string()
+        .replace(root.to_str().unwrap(), "FOLDER");
     insta::assert_snapshot!(shown);
 
     let elsewhere = text.replace("root = \"data\"", "root = \"dta\"");
@@ -88,18 +97,29 @@ arch = "atst_frame"
     assert_eq!(problems.len(), 1);
     let first = problems.iter().next().unwrap();
     assert_eq!(problems.position(first), Some((4, 8)));
-    assert!(first.message.contains("there is no folder"), "{}", first.message);
+    assert!(
+        first.message.contains("there is no folder"),
+        "{}",
+        first.message
+    );
 }
 
 #[test]
 fn a_plan_that_cannot_be_read_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.toml");
-    let shown = Plan::load(&missing, Options::default()).unwrap_err().to_string();
-    assert!(shown.contains("cannot read the plan") && shown.contains("missing.toml"), "{shown}");
+    let shown = Plan::load(&missing, Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        shown.contains("cannot read the plan") && shown.contains("missing.toml"),
+        "{shown}"
+    );
 
     let latin1 = folder.path().join("latin1.toml");
     std::fs::write(&latin1, b"name = \"x\"\nseed = 1 # caf\xe9\n").unwrap();
-    let shown = Plan::load(&latin1, Options::default()).unwrap_err().to_string();
+    let shown = Plan::load(&latin1, Options::default())
+        .unwrap_err()
+        .to_string();
     assert!(shown.contains("byte 25 (line 2)"), "{shown}");
 }

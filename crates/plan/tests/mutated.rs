@@ -14,9 +14,38 @@ const PLANS: [&str; 3] = [
 
 /// Bytes and words that mean something to TOML or to a plan.
 const PIECES: [&str; 32] = [
-    "[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\"", "'", "\"\"\"", "#", "\n", "\r\n", "\t", "\0", "\u{feff}", "ä",
-    "\u{1f3b5}", "-", "0", "1e999", "nan", "true", "2026-11-22", "\"previous\"", "\"none\"", "99999999999999999999",
-    "stage1", "loss = 3\n", "[[member]]\n",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "\"",
+    "'",
+    "\"\"\"",
+    "#",
+    "\n",
+    "\r\n",
+    "\t",
+    "\0",
+    "\u{feff}",
+    "ä",
+    "\u{1f3b5}",
+    "-",
+    "0",
+    "1e999",
+    "nan",
+    "true",
+    "2026-11-22",
+    "\"previous\"",
+    "\"none\"",
+    "99999999999999999999",
+    "stage1",
+    "loss = 3\n",
+    "[[member]]\n",
 ];
 
 /// One accident. Positions are shares of the text, so that they stay meaningful as it changes.
@@ -40,13 +69,14 @@ fn accident() -> impl Strategy<Value = Accident> {
         any::<u32>().prop_map(Accident::DeleteLine),
         (any::<u32>(), any::<u32>()).prop_map(|(from, to)| Accident::DuplicateLine(from, to)),
         (any::<u32>(), any::<u32>()).prop_map(|(a, b)| Accident::SwapLines(a, b)),
-        (any::<u32>(), 0..PLANS.len(), any::<u32>()).prop_map(|(at, plan, line)| Accident::LineOfOtherPlan(at, plan, line)),
+        (any::<u32>(), 0..PLANS.len(), any::<u32>())
+            .prop_map(|(at, plan, line)| Accident::LineOfOtherPlan(at, plan, line)),
         any::<u32>().prop_map(Accident::Truncate),
     ]
 }
 
 fn place(share: u32, length: usize) -> usize {
-    (u64::from(share) * length as u64 >> 32) as usize
+    ((u64::from(share) * length as u64) >> 32) as usize
 }
 
 fn happen(text: &str, accident: &Accident) -> String {
@@ -94,12 +124,20 @@ fn happen(text: &str, accident: &Accident) -> String {
 
 #[test]
 fn mutated_plans_never_panic_and_problems_lie_in_the_file() {
-    let config = Config { cases: 100_000, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: 100_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config);
     let strategy = (0..PLANS.len(), prop::collection::vec(accident(), 1..4));
     let (valid, broken) = (std::cell::Cell::new(0u32), std::cell::Cell::new(0u32));
     let outcome = runner.run(&strategy, |(plan, accidents)| {
-        let text = accidents.iter().fold(PLANS[plan].to_owned(), |text, accident| happen(&text, accident));
+        let text = accidents
+            .iter()
+            .fold(PLANS[plan].to_owned(), |text, accident| {
+                happen(&text, accident)
+            });
         match Plan::parse(&text, Path::new("mutated.toml"), Options::default()) {
             Ok(plan) => {
                 valid.set(valid.get() + 1);
@@ -109,11 +147,21 @@ fn mutated_plans_never_panic_and_problems_lie_in_the_file() {
                 broken.set(broken.get() + 1);
                 prop_assert!(problems.len() > 0);
                 for problem in problems.iter() {
-                    let span = problem.span.clone().expect("every problem of a text has a place");
-                    prop_assert!(text.get(span.clone()).is_some(), "{:?} is not in the text: {}", span, problem.message);
+                    let span = problem
+                        .span
+                        .clone()
+                        .expect("every problem of a text has a place");
+                    prop_assert!(
+                        text.get(span.clone()).is_some(),
+                        "{:?} is not in the text: {}",
+                        span,
+                        problem.message
+                    );
                     prop_assert!(!problem.message.is_empty());
                     let (line, column) = problems.position(problem).unwrap();
-                    prop_assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1);
+                    prop_assert!(
+                        line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1
+                    );
                 }
                 // Rendering is the slow part: every tenth shows that it copes too.
                 if broken.get() % 10 == 0 {
@@ -125,5 +173,10 @@ fn mutated_plans_never_panic_and_problems_lie_in_the_file() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     // Both ways must have been taken often, else the accidents are too mild or too harsh.
-    assert!(valid.get() > 10_000 && broken.get() > 10_000, "{} valid, {} broken", valid.get(), broken.get());
+    assert!(
+        valid.get() > 10_000 && broken.get() > 10_000,
+        "{} valid, {} broken",
+        valid.get(),
+        broken.get()
+    );
 }

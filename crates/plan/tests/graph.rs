@@ -1,4 +1,4 @@
-//! Content keys: what is in them, what is not, and what a changed setting makes run again.
+//! The task graph and its content keys: what is in them, what is not, and what a changed setting makes run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,10 +7,15 @@ use plan::{Memory, Options, Plan, Preview, Previous, Reason, TaskState, material
 use serde_json::{Value, json};
 use types::{Digest, TaskGraph, TaskName, TaskSpec, content_key};
 
-const DEMO: &str = include_str!("../../../configs/demo.toml");
+const PLAN: &str = include_str!("plans/two_members.toml");
 
 fn parse(text: &str) -> Plan {
-    Plan::parse(text, Path::new("configs/demo.toml"), Options::default()).unwrap_or_else(|problems| panic!("{problems}"))
+    Plan::parse(
+        text,
+        Path::new("plans/two_members.toml"),
+        Options::default(),
+    )
+    .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn manifest() -> Digest {
@@ -21,8 +26,16 @@ fn manifest() -> Digest {
 fn keys(graph: &TaskGraph) -> BTreeMap<TaskName, Digest> {
     let mut keys: BTreeMap<TaskName, Digest> = BTreeMap::new();
     for node in &graph.tasks {
-        let inputs =
-            node.inputs.iter().map(|input| (input.role.clone(), output(&keys[&input.task], &input.output))).collect();
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|input| {
+                (
+                    input.role.clone(),
+                    output(&keys[&input.task], &input.output),
+                )
+            })
+            .collect();
         keys.insert(node.name.clone(), content_key(&node.material, &inputs));
     }
     keys
@@ -35,8 +48,15 @@ fn output(key: &Digest, name: &str) -> Digest {
 /// The tasks whose keys differ between two graphs of the same tasks.
 fn changed(before: &TaskGraph, after: &TaskGraph) -> BTreeSet<String> {
     let (before, after) = (keys(before), keys(after));
-    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
-    before.iter().filter(|(name, key)| after[*name] != **key).map(|(name, _)| name.to_string()).collect()
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    before
+        .iter()
+        .filter(|(name, key)| after[*name] != **key)
+        .map(|(name, _)| name.to_string())
+        .collect()
 }
 
 /// Every leaf of a JSON value, in dots.
@@ -44,7 +64,15 @@ fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
-                leaves(&if path.is_empty() { key.clone() } else { format!("{path}/{key}") }, value, found);
+                leaves(
+                    &if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}/{key}")
+                    },
+                    value,
+                    found,
+                );
             }
         }
         _ => found.push(path.to_owned()),
@@ -54,10 +82,14 @@ fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
 /// Another value that still fits the type.
 fn other(path: &str, value: &Value) -> Value {
     match value {
-        Value::Number(number) if number.is_f64() => json!(number.as_f64().unwrap() + 0.125),
-        Value::Number(number) => json!(number.as_u64().unwrap() + 1),
+        Value::Number(number) if number.is_f64() => {
+            json!(number.as_f64().unwrap_or_default() + 0.125)
+        }
+        Value::Number(number) => json!(number.as_u64().unwrap_or_default() + 1),
         Value::Bool(flag) => json!(!flag),
-        Value::Null if path.ends_with("metadata") || path.ends_with("durations") => json!("other.tsv"),
+        Value::Null if path.ends_with("metadata") || path.ends_with("durations") => {
+            json!("other.tsv")
+        }
         Value::Null => json!(7),
         Value::Object(_) => json!({ "weak_train": "other.tsv" }),
         Value::Array(items) if path.ends_with("channels") => {
@@ -72,18 +104,45 @@ fn other(path: &str, value: &Value) -> Value {
             "batch" => json!("clip"),
             "ensemble" => json!({ "member": "other" }),
             text if path.ends_with("manifest") => json!(Digest::of(text.as_bytes()).to_string()),
-            text if types::Split::ALL.iter().any(|split| split.as_str() == text) => json!("public_eval"),
+            text if types::Split::ALL.iter().any(|split| split.as_str() == text) => {
+                json!("public_eval")
+            }
             text => json!(format!("{text}2")),
         },
     }
 }
 
 #[test]
+fn graph_of_two_members_and_two_iterations() {
+    let graph = parse(PLAN).graph(manifest());
+    let lines: Vec<String> = graph
+        .tasks
+        .iter()
+        .map(|task| {
+            let inputs: Vec<String> = task.inputs.iter().map(|input| input.role.clone()).collect();
+            format!(
+                "{} {:?} [{}] -> {}",
+                task.name,
+                task.world_sizes,
+                inputs.join(" "),
+                task.outputs.join(" ")
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
 fn every_setting_is_in_the_key_except_the_listed_ones() {
-    let graph = parse(DEMO).graph(manifest());
+    let graph = parse(PLAN).graph(manifest());
     let mut outside = BTreeSet::new();
     let mut tried = 0;
-    for name in ["i2.s1.atst_a.train", "i1.s2.atst_b.predict.weak_train.0", "i1.pseudo_label", "i1.s1.ensemble.evaluate"] {
+    for name in [
+        "i2.s1.atst_a.train",
+        "i1.s2.atst_b.predict.weak_train.0",
+        "i1.pseudo_label",
+        "i1.s1.ensemble.evaluate",
+    ] {
         let node = graph.get(&TaskName::new(name).unwrap()).unwrap();
         let spec: Value = serde_json::from_str(&node.spec).unwrap();
         let mut paths = Vec::new();
@@ -94,7 +153,8 @@ fn every_setting_is_in_the_key_except_the_listed_ones() {
             let mut changed = spec.clone();
             let leaf = changed.pointer_mut(&format!("/{path}")).unwrap();
             *leaf = other(&path, leaf);
-            let changed: TaskSpec = serde_json::from_value(changed).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let changed: TaskSpec =
+                serde_json::from_value(changed).unwrap_or_else(|error| panic!("{path}: {error}"));
             tried += 1;
             if material(&changed, &manifest()).unwrap() == node.material {
                 outside.insert(path.replace('/', "."));
@@ -102,14 +162,22 @@ fn every_setting_is_in_the_key_except_the_listed_ones() {
         }
     }
     assert!(tried > 100, "{tried}");
-    let listed = ["data.root", "runtime.checkpoint_every_steps", "runtime.prefetch_threads", "runtime.threads"];
+    let listed = [
+        "data.root",
+        "runtime.checkpoint_every_steps",
+        "runtime.prefetch_threads",
+        "runtime.threads",
+    ];
     assert_eq!(outside.into_iter().collect::<Vec<_>>(), listed);
 }
 
 #[test]
 fn the_data_is_in_every_key() {
-    let plan = parse(DEMO);
-    let (before, after) = (plan.graph(manifest()), plan.graph(Digest::of(b"other data")));
+    let plan = parse(PLAN);
+    let (before, after) = (
+        plan.graph(manifest()),
+        plan.graph(Digest::of(b"other data")),
+    );
     for (before, after) in before.tasks.iter().zip(&after.tasks) {
         assert_ne!(before.material, after.material, "{}", before.name);
     }
@@ -117,10 +185,10 @@ fn the_data_is_in_every_key() {
 
 #[test]
 fn what_cannot_change_a_result_changes_no_key() {
-    let before = parse(DEMO).graph(manifest());
-    let text = DEMO
-        .replace("name = \"demo\"", "name = \"renamed\"")
-        .replace("../data/demo", "/elsewhere")
+    let before = parse(PLAN).graph(manifest());
+    let text = PLAN
+        .replace("name = \"two-members\"", "name = \"renamed\"")
+        .replace("../data/two_members", "/elsewhere")
         .replace("checkpoint_every_steps = 25", "checkpoint_every_steps = 3")
         .replace("threads = 1", "threads = 2")
         .replace("gpus = { min = 2, max = 2 }", "gpus = { min = 1, max = 1 }");
@@ -131,10 +199,14 @@ fn what_cannot_change_a_result_changes_no_key() {
 
 /// The members' tasks that read what `i1.s2.atst_b.train` made, and all that reads them in turn.
 fn downstream_of_stage2_of_b() -> BTreeSet<String> {
-    let graph = parse(DEMO).graph(manifest());
+    let graph = parse(PLAN).graph(manifest());
     let mut found = BTreeSet::from(["i1.s2.atst_b.train".to_owned()]);
     for node in &graph.tasks {
-        if node.inputs.iter().any(|input| found.contains(input.task.as_str())) {
+        if node
+            .inputs
+            .iter()
+            .any(|input| found.contains(input.task.as_str()))
+        {
             found.insert(node.name.to_string());
         }
     }
@@ -143,8 +215,12 @@ fn downstream_of_stage2_of_b() -> BTreeSet<String> {
 
 #[test]
 fn one_members_stage_2_rate_in_one_iteration_changes_that_task_and_what_lies_downstream() {
-    let before = parse(DEMO).graph(manifest());
-    let text = DEMO.replacen("[[iteration]]\n", "[[iteration]]\nmember.atst_b.stage2.optimizer.lr_cnn = 2e-3\n", 1);
+    let before = parse(PLAN).graph(manifest());
+    let text = PLAN.replacen(
+        "[[iteration]]\n",
+        "[[iteration]]\nmember.atst_b.stage2.optimizer.lr_cnn = 2e-3\n",
+        1,
+    );
     let after = parse(&text).graph(manifest());
     let changed = changed(&before, &after);
     assert_eq!(changed, downstream_of_stage2_of_b());
@@ -154,10 +230,14 @@ fn one_members_stage_2_rate_in_one_iteration_changes_that_task_and_what_lies_dow
 
 #[test]
 fn one_members_stage_2_rate_changes_its_tasks_alone_where_nothing_is_shared() {
-    let before = parse(DEMO).graph(manifest());
-    let text = DEMO.replace("seed = 2\n", "seed = 2\nstage2.optimizer.lr_cnn = 2e-3\n");
+    let before = parse(PLAN).graph(manifest());
+    let text = PLAN.replace("seed = 2\n", "seed = 2\nstage2.optimizer.lr_cnn = 2e-3\n");
     let after = parse(&text).graph(manifest());
-    assert_eq!(changed(&before, &after), downstream_of_stage2_of_b(), "iteration 2 lies downstream as a whole");
+    assert_eq!(
+        changed(&before, &after),
+        downstream_of_stage2_of_b(),
+        "iteration 2 lies downstream as a whole"
+    );
     let own: Vec<&str> = before
         .tasks
         .iter()
@@ -177,14 +257,28 @@ struct Finished {
 impl Finished {
     fn of(graph: &TaskGraph) -> Self {
         let keys = keys(graph);
-        let mut finished = Self { outputs: BTreeMap::new(), previous: BTreeMap::new() };
+        let mut finished = Self {
+            outputs: BTreeMap::new(),
+            previous: BTreeMap::new(),
+        };
         for node in &graph.tasks {
             let key = keys[&node.name];
-            let outputs = node.outputs.iter().map(|name| (name.clone(), output(&key, name))).collect();
+            let outputs = node
+                .outputs
+                .iter()
+                .map(|name| (name.clone(), output(&key, name)))
+                .collect();
             finished.outputs.insert(key, outputs);
-            let inputs =
-                node.inputs.iter().map(|input| (input.role.clone(), output(&keys[&input.task], &input.output)));
-            let previous = Previous { spec: node.spec.to_string(), inputs: Some(inputs.collect()) };
+            let inputs = node.inputs.iter().map(|input| {
+                (
+                    input.role.clone(),
+                    output(&keys[&input.task], &input.output),
+                )
+            });
+            let previous = Previous {
+                spec: node.spec.to_string(),
+                inputs: Some(inputs.collect()),
+            };
             finished.previous.insert(node.name.clone(), previous);
         }
         finished
@@ -200,7 +294,11 @@ impl Finished {
 }
 
 fn reasons(preview: &Preview, name: &str) -> Vec<String> {
-    let task = preview.tasks.iter().find(|task| task.name.as_str() == name).unwrap();
+    let task = preview
+        .tasks
+        .iter()
+        .find(|task| task.name.as_str() == name)
+        .expect(name);
     match &task.state {
         TaskState::Done { .. } => Vec::new(),
         TaskState::WouldRun { why } => why.iter().map(ToString::to_string).collect(),
@@ -209,35 +307,62 @@ fn reasons(preview: &Preview, name: &str) -> Vec<String> {
 
 #[test]
 fn a_first_run_runs_everything_and_a_second_nothing() {
-    let graph = parse(DEMO).graph(manifest());
-    let nothing = Memory { outputs: &|_| None, previous: &|_| None };
+    let graph = parse(PLAN).graph(manifest());
+    let nothing = Memory {
+        outputs: &|_| None,
+        previous: &|_| None,
+    };
     let first = Preview::new(&graph, &nothing, 2);
-    assert_eq!((first.totals.tasks, first.totals.done, first.totals.to_run), (graph.tasks.len(), 0, graph.tasks.len()));
-    assert!(first.tasks.iter().all(|task| task.state == TaskState::WouldRun { why: vec![Reason::FirstRun] }));
+    assert_eq!(
+        (first.totals.tasks, first.totals.done, first.totals.to_run),
+        (graph.tasks.len(), 0, graph.tasks.len())
+    );
+    assert!(first.tasks.iter().all(|task| task.state
+        == TaskState::WouldRun {
+            why: vec![Reason::FirstRun]
+        }));
 
     let second = Finished::of(&graph).preview(&graph);
-    assert_eq!((second.totals.done, second.totals.to_run), (graph.tasks.len(), 0));
-    assert!(second.totals_line().ends_with("nothing to do"), "{}", second.totals_line());
+    assert_eq!(
+        (second.totals.done, second.totals.to_run),
+        (graph.tasks.len(), 0)
+    );
+    assert!(
+        second.totals_line().ends_with("nothing to do"),
+        "{}",
+        second.totals_line()
+    );
 }
 
 #[test]
 fn a_changed_rate_is_named_with_both_values() {
-    let finished = Finished::of(&parse(DEMO).graph(manifest()));
-    let text = DEMO.replacen("[[iteration]]\n", "[[iteration]]\nmember.atst_b.stage2.optimizer.lr_cnn = 5e-4\n", 1);
+    let finished = Finished::of(&parse(PLAN).graph(manifest()));
+    let text = PLAN.replacen(
+        "[[iteration]]\n",
+        "[[iteration]]\nmember.atst_b.stage2.optimizer.lr_cnn = 5e-4\n",
+        1,
+    );
     let preview = finished.preview(&parse(&text).graph(manifest()));
     assert_eq!(
         reasons(&preview, "i1.s2.atst_b.train"),
         ["setting changed: training.optimizer.lr_cnn: 0.001 -> 5e-4"]
     );
     assert_eq!(
-        reasons(&preview, "i1.pseudo_label").first().map(String::as_str),
+        reasons(&preview, "i1.pseudo_label")
+            .first()
+            .map(String::as_str),
         Some("input from i1.s2.atst_b.predict.maestro_train.0, which will run")
     );
     assert_eq!(reasons(&preview, "i1.s1.atst_b.train"), [""; 0]);
     assert_eq!(preview.totals.to_run, downstream_of_stage2_of_b().len());
     insta::assert_snapshot!(preview.table());
     let json: Value = serde_json::from_str(&preview.json()).unwrap();
-    let train = json["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "i1.s2.atst_b.train").unwrap();
+    let train = json["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|task| task["name"] == "i1.s2.atst_b.train")
+        .unwrap();
     assert_eq!(train["state"], "would_run");
     assert_eq!(train["why"][0]["setting"], "training.optimizer.lr_cnn");
     assert_eq!(train["after"], json!(["i1.s1.atst_b.train"]));
@@ -246,36 +371,56 @@ fn a_changed_rate_is_named_with_both_values() {
 
 #[test]
 fn changed_data_and_changed_numerics_are_told_apart() {
-    let plan = parse(DEMO);
+    let plan = parse(PLAN);
     let mut finished = Finished::of(&plan.graph(manifest()));
     let preview = finished.preview(&plan.graph(Digest::of(b"other data")));
     assert_eq!(reasons(&preview, "i1.s1.atst_a.train"), ["data changed"]);
 
     finished.outputs.clear();
     let preview = finished.preview(&plan.graph(manifest()));
-    assert_eq!(reasons(&preview, "i1.s1.atst_a.train"), ["numerics changed with this version of the program"]);
-    assert_eq!(reasons(&preview, "i1.s2.atst_a.train"), ["input from i1.s1.atst_a.train, which will run"]);
+    assert_eq!(
+        reasons(&preview, "i1.s1.atst_a.train"),
+        ["numerics changed with this version of the program"]
+    );
+    assert_eq!(
+        reasons(&preview, "i1.s2.atst_a.train"),
+        ["input from i1.s1.atst_a.train, which will run"]
+    );
 }
 
 #[test]
 fn an_input_of_other_content_is_named() {
-    let graph = parse(DEMO).graph(manifest());
+    let graph = parse(PLAN).graph(manifest());
     let mut finished = Finished::of(&graph);
     let train = TaskName::new("i1.s1.atst_a.train").unwrap();
     let key = keys(&graph)[&train];
-    finished.outputs.insert(key, BTreeMap::from([("checkpoint".to_owned(), Digest::of(b"trained again"))]));
+    finished.outputs.insert(
+        key,
+        BTreeMap::from([("checkpoint".to_owned(), Digest::of(b"trained again"))]),
+    );
     let preview = finished.preview(&graph);
-    assert_eq!(reasons(&preview, "i1.s2.atst_a.train"), ["input init from i1.s1.atst_a.train changed"]);
+    assert_eq!(
+        reasons(&preview, "i1.s2.atst_a.train"),
+        ["input init from i1.s1.atst_a.train changed"]
+    );
 }
 
 #[test]
 fn more_devices_shorten_the_estimate_and_too_few_are_said_to_be_too_few() {
-    let text = DEMO.replace("gpus = { min = 2, max = 2 }", "gpus = { min = 1, max = 1 }");
-    let nothing = Memory { outputs: &|_| None, previous: &|_| None };
+    let text = PLAN.replace("gpus = { min = 2, max = 2 }", "gpus = { min = 1, max = 1 }");
+    let nothing = Memory {
+        outputs: &|_| None,
+        previous: &|_| None,
+    };
     let time = |text: &str, devices| {
-        Preview::new(&parse(text).graph(manifest()), &nothing, devices).totals.estimate_seconds
+        Preview::new(&parse(text).graph(manifest()), &nothing, devices)
+            .totals
+            .estimate_seconds
     };
     let (one, two) = (time(&text, 1).unwrap(), time(&text, 2).unwrap());
-    assert!(two < 0.8 * one && two >= 0.5 * one, "{one} s on one device, {two} s on two");
-    assert_eq!(time(DEMO, 1), None);
+    assert!(
+        two < 0.8 * one && two >= 0.5 * one,
+        "{one} s on one device, {two} s on two"
+    );
+    assert_eq!(time(PLAN, 1), None);
 }
