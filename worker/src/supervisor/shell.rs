@@ -9,9 +9,9 @@ use types::{Failure, FailureClass, Fence, Rank};
 use super::assignment::ProgressNote;
 use super::attempt::{Deed, Happening};
 use super::clock::Clock;
+use super::coordinator::{Asker, Coordinator, Downlink, Opening, Uplink};
 use super::duty::{Action, Duty, Input};
 use super::folder::WorkFolder;
-use super::link::{Downlink, Link, Uplink};
 use super::logs::LogBook;
 use super::process::{Exit, RankStarter};
 use super::rank_handle::{Fetched, RankHandle};
@@ -24,7 +24,7 @@ use crate::protocol::{Command, Message, StoreAnswer, StoreAsk};
 #[derive(Debug)]
 pub(crate) enum Occurrence {
     /// The link is on the way to a new connection and needs to know what to say first.
-    Opened(super::link::Opening),
+    Opened(Opening),
     /// The coordinator said something.
     Coordinator(Downlink),
     /// The connection is gone.
@@ -59,7 +59,7 @@ pub(crate) struct Shell {
     starter: Arc<dyn RankStarter>,
     folder: WorkFolder,
     transfer: Arc<Transfer>,
-    link: Link,
+    coordinator: Arc<dyn Coordinator>,
     /// To the coordinator, while there is a connection.
     uplink: Option<mpsc::Sender<Uplink>>,
     attached: bool,
@@ -75,7 +75,7 @@ impl Shell {
         starter: Arc<dyn RankStarter>,
         folder: WorkFolder,
         transfer: Arc<Transfer>,
-        link: Link,
+        coordinator: Arc<dyn Coordinator>,
         (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
     ) -> Self {
         let clock = Clock::new();
@@ -87,7 +87,7 @@ impl Shell {
             starter,
             folder,
             transfer,
-            link,
+            coordinator,
             uplink: None,
             attached: false,
             ranks: BTreeMap::new(),
@@ -301,9 +301,13 @@ impl Shell {
         let Some(assignment) = self.duty.assignment(fence) else {
             return;
         };
-        let question = self
-            .link
-            .ask_store(fence, assignment.rank, request, ask, self.settings.collective_timeout);
+        let asker = Asker {
+            fence,
+            rank: assignment.rank,
+            request,
+        };
+        let limit = self.settings.collective_timeout;
+        let question = self.coordinator.ask_store(asker, ask, limit);
         let teller = self.teller.clone();
         tokio::spawn(async move {
             let answer = question.await;
@@ -391,7 +395,11 @@ impl Shell {
         if let Some(uplink) = self.uplink.take() {
             let _ = uplink.send_timeout(Uplink::Goodbye, LIMIT).await;
             drop(uplink);
-            let _ = tokio::time::timeout(LIMIT, self.link.closed()).await;
+            let _ = tokio::time::timeout(LIMIT, self.coordinator.closed()).await;
         }
     }
 }
+
+#[cfg(test)]
+#[path = "shell_tests.rs"]
+mod tests;
