@@ -86,10 +86,7 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    pub(crate) fn new<'a>(
-        layers: impl Iterator<Item = &'a BatchNorm>,
-        device: Device,
-    ) -> Self {
+    pub(crate) fn new<'a>(layers: impl Iterator<Item = &'a BatchNorm>, device: Device) -> Self {
         let length = layers.map(|layer| 2 * layer.channels()).sum::<i64>();
         Self {
             flat: Tensor::zeros([length], (Kind::Float, device)),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
+use collective::rng::seed_from;
 use tch::{Device, Kind, Tensor};
-use types::DigestHasher;
 
 use crate::{Error, TensorFile};
 
@@ -73,14 +73,12 @@ impl ParameterStore {
     fn draw(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let options = (Kind::Float, Device::Cpu);
         let random = |fill: &dyn Fn(&mut Tensor)| {
-            let digest = DigestHasher::new()
-                .part(b"initial weights")
-                .part(&self.seed.to_le_bytes())
-                .part(name.as_bytes())
-                .finish();
-            let mut seed = [0; 8];
-            seed.copy_from_slice(&digest.as_bytes()[..8]);
-            tch::manual_seed(i64::from_le_bytes(seed));
+            let seed = seed_from(&[
+                ("purpose", "initial weights".into()),
+                ("seed", self.seed.into()),
+                ("name", name.into()),
+            ]);
+            tch::manual_seed(i64::from_le_bytes(seed.to_le_bytes()));
             let mut tensor = Tensor::empty(shape, options);
             fill(&mut tensor);
             tensor

@@ -343,7 +343,10 @@ impl TensorWriter {
                 expected: "all declared tensors".to_owned(),
             });
         }
-        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let written = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all());
         written
             .and_then(|()| std::fs::rename(&self.aside, &self.path))
             .map_err(|source| Error::Io {

@@ -23,8 +23,19 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] model::Error),
     /// The data.
-    #[error("{0}")]
-    Data(String),
+    #[error(transparent)]
+    Data(#[from] dataset::Error),
+    /// The data here is not what the plan was made for.
+    #[error("the data under {} is not the plan's: {difference} (copy it again, or name the right data root)", root.display())]
+    OtherData {
+        /// The data root.
+        root: PathBuf,
+        /// The first file that differs.
+        difference: dataset::Difference,
+    },
+    /// Scores and ground truth.
+    #[error(transparent)]
+    Score(#[from] eval::Error),
     /// The gang.
     #[error(transparent)]
     Collective(#[from] collective::Error),
@@ -71,7 +82,10 @@ impl Error {
                 model::Error::Torch(error) => torch_class(&error.to_string()),
                 _ => FailureClass::Artifact,
             },
-            Self::Data(_) => FailureClass::Data,
+            Self::Data(dataset::Error::SplitNotConfigured { .. } | dataset::Error::Sampler(_)) => {
+                FailureClass::Configuration
+            }
+            Self::Data(_) | Self::OtherData { .. } | Self::Score(_) => FailureClass::Data,
             Self::Collective(error) => collective_class(error),
             Self::NotANumber { .. } => FailureClass::NotANumber,
             Self::Io { .. } | Self::Host(_) => FailureClass::TransientIo,

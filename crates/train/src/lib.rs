@@ -2,19 +2,31 @@
 //!
 //! [`run`] is the one entry. Whoever calls it provides the process group, the input files and a [`Host`] that takes progress,
 //! metrics and checkpoints; nothing here knows of a coordinator.
+//!
+//! The way of a micro-batch, file by file: `batch` (decoded ahead) → `augment` (features, [`Mixup`], [`TimeMask`], targets) →
+//! `training` (student, teacher, `losses`, backward) → `account` (what ranks tell each other) → [`Optimizer`], [`Averager`] →
+//! `checkpoint`.
 
+mod account;
+mod augment;
+mod batch;
+mod checkpoint;
 mod context;
+mod data;
 mod draws;
 mod ema;
 mod error;
+mod evaluate;
 mod layout;
 mod logits;
 mod losses;
 mod mixup;
 mod optimizer;
+mod predict;
 mod pseudo_labels;
 mod schedule;
 mod time_mask;
+mod training;
 
 pub use context::{Host, Outcome, RankContext};
 pub use ema::Averager;
@@ -28,16 +40,41 @@ pub use schedule::{
 };
 pub use time_mask::TimeMask;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use model::{LABEL_FRAMES as FRAMES, NUM_CLASSES as CLASSES};
-use types::TaskSpec;
+use types::{RuntimeSettings, TaskSpec};
 
 /// Runs one task to its end, or until the host asks it to stop.
 ///
 /// # Errors
-/// With a class ([`Error::class`]) that says whether trying again can help.
+/// With a class ([`Error::class`]) that says whether trying again can help. What libtorch throws inside plain arithmetic (out
+/// of memory, for one) reaches tch's callers as a panic, and this function's as [`Error::Torch`].
 pub fn run(spec: &TaskSpec, mut context: RankContext<'_>) -> Result<Outcome, Error> {
-    match spec {
+    let task = AssertUnwindSafe(|| match spec {
+        TaskSpec::Train(spec) => {
+            set_threads(&spec.runtime);
+            training::run(spec, &mut context)
+        }
+        TaskSpec::Predict(spec) => {
+            set_threads(&spec.runtime);
+            predict::run(spec, &mut context)
+        }
         TaskSpec::PseudoLabel(spec) => pseudo_labels::run(spec, &mut context),
-        _ => Err(Error::Configuration("not here yet".to_owned())),
+        TaskSpec::Evaluate(spec) => evaluate::run(spec, &mut context),
+    });
+    catch_unwind(task).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without a message");
+        Err(Error::Torch(error::first_line(text)))
+    })
+}
+
+fn set_threads(runtime: &RuntimeSettings) {
+    if runtime.threads > 0 {
+        collective::runtime::set_threads(runtime.threads as usize);
     }
 }

@@ -113,7 +113,8 @@ pub fn losses(
     let weak = bce(&layout.weak.of(&outputs.student.weak), &targets.weak);
 
     let weights = &settings.weights;
-    let weighted_strong = &maestro * weights.maestro + &strong * weights.strong + &synth * weights.synth;
+    let weighted_strong =
+        &maestro * weights.maestro + &strong * weights.strong + &synth * weights.synth;
     let weighted_weak = &weak * weights.weak;
     let supervised = match settings.stage {
         1 => weighted_strong + weighted_weak,
@@ -239,7 +240,8 @@ fn distillation(
     };
     let weights = &settings.weights;
     let part = |rows: Rows| bce(&rows.of(&student.strong), &rows.of(targets));
-    (part(layout.desed()) * (weights.strong + weights.synth + weights.weak) + part(layout.maestro) * weights.maestro)
+    (part(layout.desed()) * (weights.strong + weights.synth + weights.weak)
+        + part(layout.maestro) * weights.maestro)
         * weights.pseudo
 }
 

@@ -105,8 +105,7 @@ impl Mixup {
     }
 
     /// The groups in batch order.
-    #[must_use]
-    pub fn groups(&self, layout: &Layout) -> [(Rows, &Mixing); 3] {
+    fn groups(&self, layout: &Layout) -> [(Rows, &Mixing); 3] {
         [
             (layout.joint_strong(), &self.joint_strong),
             (layout.weak, &self.weak),
@@ -115,8 +114,7 @@ impl Mixup {
     }
 
     /// Mixes every row of (batch, …) in its group.
-    #[must_use]
-    pub fn mix(&self, layout: &Layout, x: &Tensor) -> Tensor {
+    pub(crate) fn mix(&self, layout: &Layout, x: &Tensor) -> Tensor {
         let parts = self
             .groups(layout)
             .map(|(rows, mixing)| mixing.mix(&rows.of(x)));

@@ -18,18 +18,27 @@ const CHUNK: i64 = 256;
 pub(crate) fn run(spec: &PseudoLabelSpec, context: &mut RankContext<'_>) -> Result<Outcome, Error> {
     let mut splits = Vec::new();
     for (&split, &shards) in &spec.splits {
-        splits.push((split, Ensemble::open(context, &spec.members, split, shards)?));
+        splits.push((
+            split,
+            Ensemble::open(context, &spec.members, split, shards)?,
+        ));
     }
     let total: u64 = splits.iter().map(|(_, ensemble)| ensemble.len()).sum();
 
     let mut metadata = BTreeMap::from([
         ("iteration".to_owned(), spec.iteration.to_string()),
-        ("members".to_owned(), serde_json::json!(spec.members).to_string()),
+        (
+            "members".to_owned(),
+            serde_json::json!(spec.members).to_string(),
+        ),
     ]);
     let mut tensors = Vec::new();
     for (split, ensemble) in &splits {
         let names: Vec<&str> = ensemble.names().collect();
-        metadata.insert(format!("clips/{split}"), serde_json::json!(names).to_string());
+        metadata.insert(
+            format!("clips/{split}"),
+            serde_json::json!(names).to_string(),
+        );
         let shape = vec![ensemble.len() as i64, FRAMES, CLASSES];
         tensors.push((split.to_string(), Kind::Float, shape));
     }
@@ -71,7 +80,9 @@ impl Ensemble {
         shards: u32,
     ) -> Result<Self, Error> {
         if members.is_empty() {
-            return Err(Error::Configuration("an ensemble without members".to_owned()));
+            return Err(Error::Configuration(
+                "an ensemble without members".to_owned(),
+            ));
         }
         let mut opened = Vec::new();
         for shard in 0..shards {
@@ -100,7 +111,10 @@ impl Ensemble {
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.shards.iter().map(|(clips, _)| clips.len() as u64).sum()
+        self.shards
+            .iter()
+            .map(|(clips, _)| clips.len() as u64)
+            .sum()
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {

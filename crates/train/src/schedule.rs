@@ -103,6 +103,9 @@ mod tests {
         let last = calendar.place(19);
         assert_eq!((last.first_microbatch, last.microbatches), (152, 5));
         let next = calendar.place(20);
-        assert_eq!((next.epoch, next.first_microbatch, next.microbatches), (1, 0, 8));
+        assert_eq!(
+            (next.epoch, next.first_microbatch, next.microbatches),
+            (1, 0, 8)
+        );
     }
 }

@@ -32,31 +32,26 @@ impl TimeMask {
         }
     }
 
-    /// Copies of (rows, 1, bands, frames) CRNN features with zeros in the stretch.
-    #[must_use]
-    pub fn crnn_features(&self, features: &Tensor) -> Tensor {
-        zero(features, self.start * POOLING, self.width * POOLING)
+    /// Zeros in the stretch of (rows, 1, bands, frames) CRNN features, in place.
+    pub fn crnn_features(&self, features: &Tensor) {
+        zero(features, self.start * POOLING, self.width * POOLING);
     }
 
-    /// Copies of (rows, 1, bands, frames) transformer features with zeros, edges rounded half to even.
-    #[must_use]
-    pub fn transformer_features(&self, features: &Tensor, label_frames: i64) -> Tensor {
+    /// Zeros in the stretch of (rows, 1, bands, frames) transformer features, in place; edges rounded half to even.
+    pub fn transformer_features(&self, features: &Tensor, label_frames: i64) {
         let frames = *features.size().last().unwrap_or(&0);
         let ratio = frames as f64 / label_frames as f64;
         let edge = |label_frame: i64| (label_frame as f64 * ratio).round_ties_even() as i64;
         let start = edge(self.start);
-        zero(features, start, edge(self.start + self.width) - start)
+        zero(features, start, edge(self.start + self.width) - start);
     }
 
-    /// Copies of (rows, classes, frames) labels with zeros. Pseudo-labels stay as they are (recipe T16).
-    #[must_use]
-    pub fn labels(&self, labels: &Tensor) -> Tensor {
-        zero(labels, self.start, self.width)
+    /// Zeros in the stretch of (rows, classes, frames) labels, in place. Pseudo-labels stay as they are (recipe T16).
+    pub fn labels(&self, labels: &Tensor) {
+        zero(labels, self.start, self.width);
     }
 }
 
-fn zero(x: &Tensor, start: i64, width: i64) -> Tensor {
-    let masked = x.copy();
-    let _ = masked.narrow(-1, start, width).zero_();
-    masked
+fn zero(x: &Tensor, start: i64, width: i64) {
+    let _ = x.narrow(-1, start, width).zero_();
 }

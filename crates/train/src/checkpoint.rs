@@ -1,0 +1,71 @@
+//! Checkpoints: student, teacher, optimizer state, step; nothing about the gang (design.md section 8).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use model::{SedModel, TensorFile, write_tensors};
+use types::TrainSpec;
+
+use crate::{Error, Optimizer};
+
+/// Names of the student's tensors begin with this,
+pub(crate) const STUDENT: &str = "student.";
+/// the teacher's with this.
+pub(crate) const TEACHER: &str = "teacher.";
+const STEP: &str = "step";
+
+/// Writes a checkpoint after `step` updates.
+pub(crate) fn save(
+    path: &Path,
+    spec: &TrainSpec,
+    step: u64,
+    (student, teacher): (&SedModel, &SedModel),
+    optimizer: &Optimizer,
+) -> Result<(), Error> {
+    let mut tensors = optimizer.tensors();
+    for (prefix, model) in [(STUDENT, student), (TEACHER, teacher)] {
+        tensors.extend(
+            model
+                .store()
+                .iter()
+                .map(|(name, _, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())),
+        );
+    }
+    let metadata = BTreeMap::from([
+        (STEP.to_owned(), step.to_string()),
+        ("iteration".to_owned(), spec.iteration.to_string()),
+        ("stage".to_owned(), spec.stage.to_string()),
+        ("member".to_owned(), spec.member.to_string()),
+        (
+            "model".to_owned(),
+            serde_json::json!(spec.model).to_string(),
+        ),
+    ]);
+    Ok(write_tensors(path, &tensors, &metadata)?)
+}
+
+/// Takes both networks over from an earlier stage's checkpoint.
+pub(crate) fn load_networks(
+    file: &TensorFile,
+    student: &SedModel,
+    teacher: &SedModel,
+) -> Result<(), Error> {
+    student.store().load(file, STUDENT)?;
+    teacher.store().load(file, TEACHER)?;
+    Ok(())
+}
+
+/// Takes everything over from this task's own checkpoint; returns the updates made.
+pub(crate) fn resume(
+    path: &Path,
+    student: &SedModel,
+    teacher: &SedModel,
+    optimizer: &Optimizer,
+) -> Result<u64, Error> {
+    let file = TensorFile::open(path)?;
+    load_networks(&file, student, teacher)?;
+    optimizer.load(&file)?;
+    let step = file.metadata(STEP)?;
+    step.parse()
+        .map_err(|_| Error::from(file.content(format!("step {step:?}"), "a number".to_owned())))
+}
