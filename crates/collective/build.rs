@@ -54,6 +54,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={folder}");
     }
     println!("cargo::metadata=LIBTORCH_LIB={}", lib.display());
+    // For plugins, which speak to the shim in its own terms.
+    println!(
+        "cargo::metadata=INCLUDE={}",
+        Path::new(&env::var("CARGO_MANIFEST_DIR")?)
+            .join("shim")
+            .display()
+    );
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     Ok(())
 }

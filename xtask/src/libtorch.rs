@@ -16,12 +16,17 @@ use crate::shell;
 const VERSION: &str = "2.11.0";
 
 /// The tags that the pinned wheels carry; pip matches them exactly once a platform is named.
-const PLATFORMS: [&str; 5] = [
+const PLATFORMS: [&str; 10] = [
     "manylinux_2_28_x86_64",
     "manylinux_2_27_x86_64",
     "manylinux_2_25_x86_64",
+    "manylinux_2_18_x86_64",
     "manylinux_2_17_x86_64",
     "manylinux2014_x86_64",
+    "manylinux_2_12_x86_64",
+    "manylinux2010_x86_64",
+    "manylinux_2_5_x86_64",
+    "manylinux1_x86_64",
 ];
 
 #[derive(clap::Args)]

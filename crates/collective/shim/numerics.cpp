@@ -143,15 +143,16 @@ int tutti_autocast_enter(bool cuda, int dtype, Autocast* before, char** message)
     at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(dtype));
     at::autocast::set_autocast_enabled(device, true);
     at::autocast::increment_nesting();
+    // Weights converted to another type under an outer guard must not be found here.
+    at::autocast::clear_cache();
   });
 }
 
 int tutti_autocast_leave(bool cuda, const Autocast* before, char** message) {
   return guarded(tutti::Other, message, [&] {
     const auto device = cuda ? at::kCUDA : at::kCPU;
-    if (at::autocast::decrement_nesting() == 0) {
-      at::autocast::clear_cache();
-    }
+    at::autocast::decrement_nesting();
+    at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(device, before->enabled);
     at::autocast::set_autocast_dtype(device, static_cast<at::ScalarType>(before->dtype));
   });

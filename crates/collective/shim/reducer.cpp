@@ -72,21 +72,17 @@ int tutti_reducer_new(
 int tutti_reducer_prepare(void* reducer, char** message) {
   return guarded(tutti::Peer, message, [&] {
     auto& inner = *static_cast<c10d::Reducer*>(reducer);
-    if (inner.should_rebuild_buckets()) {
-      inner.rebuild_buckets();
-    }
+    // Rebuilds once; always checks that the backward before has reached every parameter.
+    inner.rebuild_buckets();
     inner.prepare_for_forward();
     inner.prepare_for_backward({});
   });
 }
 
-// Moves parameters between buckets in the order of the last backward, where that has not been done.
+// Moves parameters between buckets in the order in which the first backward reached them.
 int tutti_reducer_settle(void* reducer, char** message) {
   return guarded(tutti::Peer, message, [&] {
-    auto& inner = *static_cast<c10d::Reducer*>(reducer);
-    if (inner.should_rebuild_buckets()) {
-      inner.rebuild_buckets();
-    }
+    static_cast<c10d::Reducer*>(reducer)->rebuild_buckets();
   });
 }
 

@@ -9,8 +9,8 @@ use crate::ffi::{self, RawAutocast, call};
 use crate::{Error, Kind};
 
 /// Operations on this thread run in lower precision where libtorch knows that this is safe, until the guard is dropped.
-/// Guards nest and must be dropped in reverse order. Weights that were converted are forgotten when the outermost guard goes,
-/// so enter anew after each optimizer step.
+/// Guards nest and must be dropped in reverse order. Converted weights are kept while a guard lives, so enter anew after
+/// each optimizer step.
 #[must_use = "autocast ends when the guard is dropped"]
 pub struct Autocast {
     cuda: bool,

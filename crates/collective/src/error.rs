@@ -56,6 +56,22 @@ impl Error {
         }
     }
 
+    /// The error behind a number and a message of the shim, or of a plugin made with its headers (`Kind` in shim/shim.h).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_code(code: i32, doing: &'static str, message: impl Into<String>) -> Self {
+        let kind = match code {
+            1 => Kind::Store,
+            2 => Kind::Network,
+            3 => Kind::Backend,
+            4 => Kind::Peer,
+            5 => Kind::Torch,
+            6 => Kind::Argument,
+            _ => Kind::Other,
+        };
+        Self::new(kind, doing, message)
+    }
+
     /// Sorts an error of tch from a backward pass that a [`crate::Reducer`] takes part in: a peer's loss reaches the caller
     /// through autograd, as text.
     #[must_use]

@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-use crate::{Error, Kind};
+use crate::Error;
 
 /// A sink for bytes that belong to the other side: (context, bytes, size).
 pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
@@ -163,18 +163,12 @@ pub(crate) fn call(
     function: impl FnOnce(Message) -> c_int,
 ) -> Result<(), Error> {
     let mut message: *mut c_char = std::ptr::null_mut();
-    let kind = match function(&raw mut message) {
-        0 => return Ok(()),
-        1 => Kind::Store,
-        2 => Kind::Network,
-        3 => Kind::Backend,
-        4 => Kind::Peer,
-        5 => Kind::Torch,
-        6 => Kind::Argument,
-        _ => Kind::Other,
-    };
+    let code = function(&raw mut message);
+    if code == 0 {
+        return Ok(());
+    }
     if message.is_null() {
-        return Err(Error::new(kind, doing, "no memory for the message"));
+        return Err(Error::from_code(code, doing, "no memory for the message"));
     }
     // SAFETY: a function that fails stores a message made by strdup, ended by a zero, that nobody else holds.
     let text = unsafe {
@@ -182,7 +176,7 @@ pub(crate) fn call(
         tutti_free_text(message);
         text
     };
-    Err(Error::new(kind, doing, text))
+    Err(Error::from_code(code, doing, text))
 }
 
 /// The C++ tensor behind a tch tensor, for calls that change what it holds, not which tensor it is.
