@@ -17,9 +17,12 @@ mod numpy;
 mod partition;
 mod sampler;
 mod seed;
+pub mod synthetic;
 mod table;
 mod train_set;
 mod truth;
+mod windows;
+mod write;
 
 pub use classes::{
     CLASSES, MAESTRO_EVALUATED, NUM_CLASSES, NUM_DESED_CLASSES, Purpose, aliases, class_index,
@@ -39,3 +42,7 @@ pub use partition::{maestro_recordings, recording_of, weak_rows};
 pub use sampler::{Epoch, Sampler, Scope, SetKind, in_batch_order};
 pub use train_set::{HeldBack, TrainSet};
 pub use truth::{MaestroTruth, Truth, Window, desed_truth, maestro_truth};
+pub use windows::{
+    TRAIN_HOP, VALIDATION_HOP, WINDOW_SECONDS, maestro_windows, window_name, window_rows,
+};
+pub use write::{write_durations, write_exclude, write_strong, write_weak};

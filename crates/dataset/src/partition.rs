@@ -8,7 +8,7 @@ use crate::numpy::RandomState;
 const SEED: u32 = 42;
 
 /// Scenes of MAESTRO Real in the order in which their recordings are shuffled.
-const SCENES: [&str; 5] = [
+pub(crate) const SCENES: [&str; 5] = [
     "cafe_restaurant",
     "city_center",
     "grocery_store",
