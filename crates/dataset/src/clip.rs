@@ -81,7 +81,8 @@ impl Clip {
     }
 
     /// Adds what the aliases of recipe 2.2 add: copies of the events after all others, alias by alias; or classes.
-    pub(crate) fn with_aliases(mut self) -> Self {
+    #[must_use]
+    pub fn with_aliases(mut self) -> Self {
         self.purpose = Purpose::Training;
         match &mut self.annotation {
             Annotation::None => {}

@@ -1,6 +1,6 @@
 //! A made-up look-alike of DESED and MAESTRO Real in exactly their layout, for tests and for demonstrations without downloads.
 //!
-//! Each class has a sound of its own (see [`sound`]), so that a model can learn something; everything is a function of the
+//! Each class has a sound of its own (`sound.rs`), so that a model can learn something; everything is a function of the
 //! seed and the sizes.
 
 mod sound;
