@@ -37,7 +37,6 @@ impl Token {
     ///
     /// # Errors
     /// `UNAUTHENTICATED`, with words for the person who has to set it.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     pub fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let shown = request
             .metadata()
