@@ -46,12 +46,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The folders with the headers, or what is missing.
 fn includes(lib: &Path) -> Result<Vec<PathBuf>, String> {
     let cuda = lib.join("libtorch_cuda.so");
-    // Watched even where it is missing: fetching the packages later compiles the plugin then.
-    println!("cargo::rerun-if-changed={}", cuda.display());
+    let nvidia = lib.join("../../nvidia");
+    // Fetching the packages later compiles the plugin then. Folders, because a file that is missing would make cargo run
+    // this script, and build all that depends on it, every time.
+    for folder in [lib, &nvidia] {
+        if folder.exists() {
+            println!("cargo::rerun-if-changed={}", folder.display());
+        }
+    }
     if !cuda.exists() {
         return Err(format!("{} was not found", cuda.display()));
     }
-    let nvidia = lib.join("../../nvidia");
     let mut folders = vec![nvidia.join("nccl/include"), nvidia.join("cu13/include")];
     if let Some(home) = env::var_os("CUDA_HOME") {
         folders.push(Path::new(&home).join("include"));
@@ -60,20 +65,15 @@ fn includes(lib: &Path) -> Result<Vec<PathBuf>, String> {
     // Only a look: the compiler searches it by itself, and must not do so any earlier.
     let system = PathBuf::from("/usr/include");
     for (header, package) in HEADERS {
-        let found = folders
+        if !folders
             .iter()
             .chain([&system])
-            .map(|folder| folder.join(header))
-            .find(|file| file.exists());
-        match found {
-            Some(file) => println!("cargo::rerun-if-changed={}", file.display()),
-            None => {
-                println!("cargo::rerun-if-changed={}", nvidia.join("nccl").display());
-                return Err(format!(
-                    "the header {header} (package {package}) was not found in {} or /usr/local/cuda",
-                    nvidia.display()
-                ));
-            }
+            .any(|folder| folder.join(header).exists())
+        {
+            return Err(format!(
+                "the header {header} (package {package}) was not found in {} or /usr/local/cuda",
+                nvidia.display()
+            ));
         }
     }
     folders.retain(|folder| folder.exists());

@@ -126,7 +126,7 @@ fn a_silent_peer_is_given_up_at_the_timeout() {
         |rank| {
             let group = rank.group("all", Duration::from_secs(1));
             if rank.rank == 1 {
-                std::thread::sleep(Duration::from_secs(3));
+                std::thread::sleep(Duration::from_secs(5));
                 return;
             }
             let started = Instant::now();
@@ -134,7 +134,7 @@ fn a_silent_peer_is_given_up_at_the_timeout() {
             let waited = started.elapsed();
             assert_eq!(error.kind(), Kind::Peer, "{error}");
             assert!(
-                waited > Duration::from_millis(500) && waited < Duration::from_millis(2500),
+                waited > Duration::from_millis(500) && waited < Duration::from_millis(4500),
                 "{waited:?}"
             );
         },
@@ -160,7 +160,7 @@ fn a_rank_that_never_joins_is_an_error_at_the_timeout() {
         "{error}"
     );
     assert!(
-        started.elapsed() < Duration::from_secs(4),
+        started.elapsed() < Duration::from_secs(8),
         "{:?}",
         started.elapsed()
     );
