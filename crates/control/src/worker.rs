@@ -157,19 +157,30 @@ impl State {
             };
             let seat = &attempt.seats[rank.0 as usize];
             let ending = attempt.broken.is_some() || attempt.stop.is_some();
+            let taken = live
+                .iter()
+                .any(|other| other.slot == attempt.slot && self.is_stranger(name, *other));
             match (held(fence, rank), seat.state) {
                 (true, _) => {
                     let began = attempt.began_action(self.task_id(attempt.run, attempt.task));
                     turn.actions.push(began);
                     self.repeat_stop(turn, fence, rank);
                 }
-                (false, SeatState::Starting) if !ending => self.repeat_start(turn, fence, rank),
-                (false, SeatState::Starting) => {
+                (false, SeatState::Starting) if !ending && !taken => {
+                    self.repeat_start(turn, fence, rank);
+                }
+                (false, SeatState::Starting) if ending => {
                     // The command to start it never arrived, and it shall not start any more.
                     self.end_seat(turn, fence, rank, SeatState::Stopped);
                 }
                 (false, _) => {
-                    let message = format!("worker {name} knows nothing of this rank any more");
+                    let message = if taken {
+                        format!(
+                            "the slot on worker {name} is still taken by a rank of an older attempt"
+                        )
+                    } else {
+                        format!("worker {name} knows nothing of this rank any more")
+                    };
                     let failure = Failure {
                         rank: Some(rank),
                         ..Failure::new(FailureClass::WorkerLost, message)
@@ -197,29 +208,34 @@ impl State {
         }
     }
 
+    /// Whether a worker holds this rank without having a seat for it. An end that was reported but whose acknowledgement got
+    /// lost is none: its seat is there as long as its attempt is live, and needs no second stop.
+    fn is_stranger(&self, name: &WorkerId, rank: LiveRank) -> bool {
+        let attempt = self.attempts.get(&rank.fence);
+        let seat = attempt.and_then(|attempt| attempt.seats.get(rank.rank.0 as usize));
+        let incarnation = self.workers.get(name).map(|worker| worker.incarnation);
+        !seat.is_some_and(|seat| {
+            &seat.worker == name
+                && Some(seat.incarnation) == incarnation
+                && seat.state != SeatState::Lost
+        })
+    }
+
     /// Ranks that a worker holds without (any longer) having a seat for them: their slot is taken until they have ended.
     fn stop_strangers(&mut self, turn: &mut Turn, name: &WorkerId, live: &[LiveRank]) {
         for rank in live {
-            let seat = self
-                .attempts
-                .get(&rank.fence)
-                .and_then(|attempt| attempt.seats.get(rank.rank.0 as usize));
-            let Some(worker) = self.workers.get(name) else {
-                return;
-            };
-            let incarnation = worker.incarnation;
-            let mine = seat.filter(|seat| &seat.worker == name && seat.incarnation == incarnation);
-            // An end that was reported but whose acknowledgement got lost needs no second stop.
-            if mine.is_some_and(|seat| seat.state != SeatState::Lost) {
+            if !self.is_stranger(name, *rank) {
                 continue;
             }
             let occupant = Occupant {
                 fence: rank.fence,
                 rank: rank.rank,
             };
-            if let Some(worker) = self.touch(turn, name) {
-                worker.slot_mut(rank.slot).get_or_insert(occupant);
-            }
+            let Some(worker) = self.touch(turn, name) else {
+                return;
+            };
+            worker.slot_mut(rank.slot).get_or_insert(occupant);
+            let incarnation = worker.incarnation;
             turn.actions.push(Action::StopRank {
                 worker: name.clone(),
                 incarnation,

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{
-    Action, Cluster, DeviceKind, Input, LiveRank, RankReport, Record, Report, RunOutcome, Settings, TaskState, WaitingFor,
-    WorkerDescription,
+    Action, Cluster, DeviceKind, Input, LiveRank, RankReport, Record, Report, RunOutcome, Settings,
+    TaskState, WaitingFor, WorkerDescription,
 };
 use proptest::prelude::*;
-use types::{Digest, Failure, FailureClass, Fence, Incarnation, Rank, RunId, Step, TaskGraph, TaskId, WorkerId};
+use types::{
+    Digest, Failure, FailureClass, Fence, Incarnation, Rank, RunId, SlotKind, Step, TaskGraph,
+    TaskId, WorkerId,
+};
 
 use ledger::Ledger;
 
@@ -38,12 +41,15 @@ struct World {
     /// The newest life of each worker.
     lives: [u64; WORKERS as usize],
     ledger: Ledger,
-    outcome: Option<RunOutcome>,
     drained: bool,
 }
 
 fn settings() -> Settings {
-    Settings { gather: Duration::from_millis(500), lost_after: Duration::from_secs(20), ..Settings::default() }
+    Settings {
+        gather: Duration::from_millis(500),
+        lost_after: Duration::from_secs(20),
+        ..Settings::default()
+    }
 }
 
 fn worker_id(index: u64) -> WorkerId {
@@ -52,7 +58,10 @@ fn worker_id(index: u64) -> WorkerId {
 
 impl World {
     fn new() -> Self {
-        let graphs = GRAPHS.iter().map(|text| Arc::new(testkit::graph(text).unwrap())).collect();
+        let graphs = GRAPHS
+            .iter()
+            .map(|text| Arc::new(testkit::graph(text).unwrap()))
+            .collect();
         let mut world = Self {
             live: Cluster::new(),
             twin: Cluster::new(),
@@ -61,10 +70,11 @@ impl World {
             graphs,
             lives: [1; WORKERS as usize],
             ledger: Ledger::default(),
-            outcome: None,
             drained: false,
         };
-        world.apply(Input::CoordinatorStarted { settings: settings() });
+        world.apply(Input::CoordinatorStarted {
+            settings: settings(),
+        });
         world.submit(0);
         world
     }
@@ -74,22 +84,21 @@ impl World {
         let now = self.clock.now();
         if let Ok(actions) = self.live.apply(now, input.clone()) {
             if input.is_durable() {
-                self.twin.apply(now, input.clone()).expect("the twin takes what the live one took");
+                self.twin
+                    .apply(now, input.clone())
+                    .expect("the twin takes what the live one took");
             }
             self.ledger.accepted(&input);
-            for action in &actions {
-                match action {
-                    Action::RunFinished { outcome, .. } => self.outcome = Some(*outcome),
-                    Action::Drained => self.drained = true,
-                    _ => {}
-                }
-            }
+            self.drained |= actions.contains(&Action::Drained);
             self.ledger.perform(&actions);
             if input.is_durable() {
                 self.journal.push(Record { at: now, input });
             }
         }
-        assert!(self.live == self.twin, "rejected inputs and heartbeats leave the state alone, and replay gives it back");
+        assert!(
+            self.live == self.twin,
+            "rejected inputs and heartbeats leave the state alone, and replay gives it back"
+        );
         self.check_reasons();
     }
 
@@ -102,10 +111,14 @@ impl World {
                     (TaskState::Ready, WaitingFor::Slots { free, need, .. }) => free < need,
                     (TaskState::Ready, WaitingFor::Workers { have, need, .. }) => have < need,
                     (TaskState::Ready, WaitingFor::Shutdown) => self.live.is_stopping(),
-                    (TaskState::Assigned | TaskState::Running, WaitingFor::Stopping { remaining, .. } | WaitingFor::Closing { remaining, .. }) => {
-                        !remaining.is_empty()
+                    (
+                        TaskState::Assigned | TaskState::Running,
+                        WaitingFor::Stopping { remaining, .. }
+                        | WaitingFor::Closing { remaining, .. },
+                    ) => !remaining.is_empty(),
+                    (TaskState::Assigned, WaitingFor::Meeting { missing, .. }) => {
+                        !missing.is_empty()
                     }
-                    (TaskState::Assigned, WaitingFor::Meeting { missing, .. }) => !missing.is_empty(),
                     (TaskState::Blocked, WaitingFor::FailedInput { .. })
                     | (
                         TaskState::Ready,
@@ -121,7 +134,11 @@ impl World {
                     | (TaskState::Cancelled, WaitingFor::RunEnded { .. }) => true,
                     _ => false,
                 };
-                assert!(fits, "{} is {}, and the reason given is: {}", task.task, task.state, task.waiting);
+                assert!(
+                    fits,
+                    "{} is {}, and the reason given is: {}",
+                    task.task, task.state, task.waiting
+                );
                 assert!(!task.waiting.to_string().is_empty());
             }
         }
@@ -130,7 +147,11 @@ impl World {
     fn pass(&mut self, duration: Duration) {
         let end = self.clock.now().after(duration);
         let mut rounds = 0;
-        while let Some(deadline) = self.live.next_deadline().filter(|deadline| *deadline <= end) {
+        while let Some(deadline) = self
+            .live
+            .next_deadline()
+            .filter(|deadline| *deadline <= end)
+        {
             let now = self.clock.advance_to(deadline);
             let due = self.live.due(now);
             assert!(!due.is_empty(), "a deadline at which nothing is due");
@@ -145,7 +166,11 @@ impl World {
 
     fn submit(&mut self, graph: u8) {
         let graph = self.graphs[usize::from(graph) % self.graphs.len()].clone();
-        self.apply(Input::Submit { run: self.live.next_run(), name: "p".to_owned(), graph });
+        self.apply(Input::Submit {
+            run: self.live.next_run(),
+            name: "p".to_owned(),
+            graph,
+        });
     }
 
     fn hello(&mut self, index: u64, new_life: bool, forgets: u8) {
@@ -153,38 +178,118 @@ impl World {
         *life += u64::from(new_life);
         let incarnation = Incarnation(*life);
         let worker = worker_id(index);
-        let held = if new_life { Vec::new() } else { self.ledger.held(&worker) };
+        let held = if new_life {
+            Vec::new()
+        } else {
+            self.ledger.held(&worker)
+        };
         // A command can get lost on its way, and the end of a rank is sometimes still on its way here.
-        let live = held.into_iter().enumerate().filter(|(bit, _)| forgets & (1 << bit) == 0);
-        let live = live.map(|(_, (slot, fence, rank))| LiveRank { fence, rank, slot }).collect();
-        let device = if index == WORKERS - 1 { DeviceKind::Cuda } else { DeviceKind::Cpu };
-        let description = WorkerDescription { host: format!("h{}", index % 2), device, device_name: "a device".to_owned() };
-        self.apply(Input::Hello { worker, incarnation, description, live });
+        let live = held
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| forgets & (1 << bit) == 0);
+        let live = live
+            .map(|(_, (slot, fence, rank))| LiveRank { fence, rank, slot })
+            .collect();
+        let device = if index == WORKERS - 1 {
+            DeviceKind::Cuda
+        } else {
+            DeviceKind::Cpu
+        };
+        let description = WorkerDescription {
+            host: format!("h{}", index % 2),
+            device,
+            device_name: "a device".to_owned(),
+        };
+        self.apply(Input::Hello {
+            worker,
+            incarnation,
+            description,
+            live,
+        });
+    }
+
+    /// A worker that holds a rank which it should not hold, and nothing else.
+    fn hello_with_stranger(&mut self, index: u64, b: u8) {
+        let fence = Fence(u64::from(b % 8));
+        // Of a live attempt only a rank that it does not have; others may be its own.
+        let rank = if self.live.live_attempt(fence).is_some() {
+            Rank(7)
+        } else {
+            Rank(u32::from(b / 8 % 2))
+        };
+        let slot = if b < 192 {
+            SlotKind::Device
+        } else {
+            SlotKind::Host
+        };
+        self.apply(Input::Hello {
+            worker: worker_id(index),
+            incarnation: Incarnation(self.lives[usize::try_from(index).unwrap()]),
+            description: WorkerDescription {
+                host: "h9".to_owned(),
+                device: DeviceKind::Cpu,
+                device_name: String::new(),
+            },
+            live: vec![LiveRank { fence, rank, slot }],
+        });
     }
 
     fn report(&mut self, (what, which, value): Dice) {
         let known = self.ledger.seats();
-        let Some((worker, fence, rank)) = known.get(usize::from(which) % known.len().max(1)).cloned() else { return };
+        let Some((worker, fence, rank)) =
+            known.get(usize::from(which) % known.len().max(1)).cloned()
+        else {
+            return;
+        };
         // Now and then a report of an old attempt, or of another's seat.
-        let fence = if value % 16 == 15 { Fence(fence.0.saturating_sub(u64::from(value / 16))) } else { fence };
-        let rank = if value % 32 == 14 { Rank(rank.0 + 1) } else { rank };
-        let index = usize::try_from((0..WORKERS).find(|index| worker_id(*index) == worker).unwrap_or(0)).unwrap();
+        let fence = if value % 16 == 15 {
+            Fence(fence.0.saturating_sub(u64::from(value / 16)))
+        } else {
+            fence
+        };
+        let rank = if value % 32 == 14 {
+            Rank(rank.0 + 1)
+        } else {
+            rank
+        };
+        let index = usize::try_from(
+            (0..WORKERS)
+                .find(|index| worker_id(*index) == worker)
+                .unwrap_or(0),
+        )
+        .unwrap();
         let what = match what % 16 {
             0..=4 => RankReport::Started,
-            5 | 6 => RankReport::Checkpoint { step: Step(u64::from(value)), digest: Digest::of(&[value]) },
+            5 | 6 => RankReport::Checkpoint {
+                step: Step(u64::from(value)),
+                digest: Digest::of(&[value]),
+            },
             7..=11 => self.finish(fence, rank),
             12 => RankReport::Stopped,
-            _ => RankReport::Failed { failure: Failure::new(CLASSES[usize::from(value) % CLASSES.len()], "dice") },
+            _ => RankReport::Failed {
+                failure: Failure::new(CLASSES[usize::from(value) % CLASSES.len()], "dice"),
+            },
         };
         let incarnation = Incarnation(self.lives[index]);
-        self.apply(Input::Report(Report { worker, incarnation, fence, rank, what }));
+        self.apply(Input::Report(Report {
+            worker,
+            incarnation,
+            fence,
+            rank,
+            what,
+        }));
     }
 
     fn finish(&self, fence: Fence, rank: Rank) -> RankReport {
         let declared = self.ledger.outputs(fence);
         let outputs = declared.iter().filter(|_| rank == Rank(0));
         // The fence is in the result, so that a result shows which attempt made it.
-        RankReport::Finished { outputs: outputs.map(|name| (name.clone(), Digest::of(&fence.0.to_le_bytes()))).collect() }
+        RankReport::Finished {
+            outputs: outputs
+                .map(|name| (name.clone(), Digest::of(&fence.0.to_le_bytes())))
+                .collect(),
+        }
     }
 
     fn roll(&mut self, (kind, a, b): Dice) {
@@ -195,28 +300,49 @@ impl World {
             0..=5 => self.hello(index, false, 0),
             6 => self.hello(index, false, b),
             7 => self.hello(index, true, 0),
-            8..=13 => self.apply(Input::Heard { worker, incarnation }),
-            14 => self.apply(Input::Goodbye { worker, incarnation }),
-            15 => self.apply(Input::Exited { worker, incarnation, detail: "dice".to_owned() }),
+            8..=13 => self.apply(Input::Heard {
+                worker,
+                incarnation,
+            }),
+            14 => self.apply(Input::Goodbye {
+                worker,
+                incarnation,
+            }),
+            15 => self.apply(Input::Exited {
+                worker,
+                incarnation,
+                detail: "dice".to_owned(),
+            }),
             16 => self.apply(Input::Drain { worker }),
-            17 if b < 64 => self.apply(Input::Quarantine { worker, incarnation, reason: "dice".to_owned() }),
+            17 if b < 64 => self.apply(Input::Quarantine {
+                worker,
+                incarnation,
+                reason: "dice".to_owned(),
+            }),
             18..=44 => self.report((a, b, kind.wrapping_mul(37).wrapping_add(b))),
             45..=48 => self.pass(Duration::from_millis(u64::from(b) * 10)),
             49 => self.pass(Duration::from_secs(u64::from(b) / 4)),
             50 if b < 96 => self.submit(a),
-            51 if b < 64 => self.apply(Input::CancelRun { run: RunId(u64::from(a % 3)) }),
+            51 if b < 64 => self.apply(Input::CancelRun {
+                run: RunId(u64::from(a % 3)),
+            }),
             52 | 53 => self.retry(a, b),
-            54 => self.apply(Input::ArtifactLost { digest: Digest::of(&u64::from(b % 8).to_le_bytes()) }),
+            54 => self.apply(Input::ArtifactLost {
+                digest: Digest::of(&u64::from(b % 8).to_le_bytes()),
+            }),
             55 if b < 64 => self.apply(Input::Shutdown),
-            56 => self.apply(Input::CoordinatorStarted { settings: settings() }),
-            57 => {
-                let fences = [Fence(u64::from(b % 8)), Fence(u64::from(b / 8))];
-                let stranger = LiveRank { fence: fences[0], rank: Rank(u32::from(b % 2)), slot: types::SlotKind::Device };
-                let description = WorkerDescription { host: "h9".to_owned(), device: DeviceKind::Cpu, device_name: String::new() };
-                self.apply(Input::Hello { worker, incarnation, description, live: vec![stranger] });
-            }
-            58 => self.apply(Input::LeaseEnded { worker, incarnation }),
-            59 => self.apply(Input::WorkerSilent { worker, incarnation }),
+            56 => self.apply(Input::CoordinatorStarted {
+                settings: settings(),
+            }),
+            57 => self.hello_with_stranger(index, b),
+            58 => self.apply(Input::LeaseEnded {
+                worker,
+                incarnation,
+            }),
+            59 => self.apply(Input::WorkerSilent {
+                worker,
+                incarnation,
+            }),
             60 => self.apply(Input::Tick),
             _ => self.report((a % 12, b, 0)),
         }
@@ -224,7 +350,9 @@ impl World {
 
     fn retry(&mut self, a: u8, b: u8) {
         let runs = self.live.runs();
-        let Some(run) = runs.get(usize::from(a) % runs.len().max(1)) else { return };
+        let Some(run) = runs.get(usize::from(a) % runs.len().max(1)) else {
+            return;
+        };
         let tasks = self.live.tasks(run.run);
         let task = tasks[usize::from(b) % tasks.len()].task.clone();
         self.apply(Input::Retry { task });
@@ -236,28 +364,51 @@ impl World {
             self.lives[usize::try_from(index).unwrap()] += 300;
             self.hello(index, true, 0);
         }
-        self.apply(Input::CoordinatorStarted { settings: settings() });
+        self.apply(Input::CoordinatorStarted {
+            settings: settings(),
+        });
         self.submit(0);
-        self.outcome = None;
         for _ in 0..100 {
-            if self.outcome.is_some() {
+            if self
+                .live
+                .runs()
+                .last()
+                .is_some_and(|run| run.ended.is_some())
+            {
                 break;
             }
             for index in 0..WORKERS {
                 self.hello(index, false, 0);
             }
             for (worker, fence, rank) in self.ledger.seats() {
-                let index = (0..WORKERS).find(|index| worker_id(*index) == worker).unwrap_or(0);
+                let index = (0..WORKERS)
+                    .find(|index| worker_id(*index) == worker)
+                    .unwrap_or(0);
                 let incarnation = Incarnation(self.lives[usize::try_from(index).unwrap()]);
                 let what = self.finish(fence, rank);
-                self.apply(Input::Report(Report { worker, incarnation, fence, rank, what }));
+                self.apply(Input::Report(Report {
+                    worker,
+                    incarnation,
+                    fence,
+                    rank,
+                    what,
+                }));
             }
             self.pass(Duration::from_secs(3));
         }
         let latest = self.live.runs().pop().unwrap();
-        assert_eq!(latest.ended.map(|(_, outcome)| outcome), Some(RunOutcome::Done), "{:#?}", self.live.tasks(latest.run));
+        assert_eq!(
+            latest.ended.map(|(_, outcome)| outcome),
+            Some(RunOutcome::Done),
+            "{:#?}",
+            self.live.tasks(latest.run)
+        );
+        self.drained = false;
         self.apply(Input::Shutdown);
-        assert!(self.drained, "nothing runs, so a shutdown is complete at once");
+        assert!(
+            self.drained,
+            "nothing runs, so a shutdown is complete at once"
+        );
     }
 
     /// What the journal would give back after a restart.
@@ -267,7 +418,10 @@ impl World {
             let record = Record::from_json(&record.to_json().unwrap()).unwrap();
             replayed.apply(record.at, record.input).unwrap();
         }
-        assert!(replayed == self.live, "the replay differs from the live state");
+        assert!(
+            replayed == self.live,
+            "the replay differs from the live state"
+        );
     }
 }
 
@@ -286,7 +440,12 @@ const CLASSES: [FailureClass; 11] = [
 ];
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 25_000, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: 25_000,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
 }
 
 fn live(dice: Vec<Dice>) {
@@ -333,7 +492,14 @@ proptest! {
 #[test]
 fn what_does_not_exist_is_said_not_to() {
     let world = World::new();
-    let task = TaskId { run: RunId(9), name: types::TaskName::new("a").unwrap() };
+    let task = TaskId {
+        run: RunId(9),
+        name: types::TaskName::new("a").unwrap(),
+    };
     assert_eq!(world.live.explain(&task), WaitingFor::NoSuchTask);
-    assert!(world.live.task(&task).is_none() && world.live.tasks(RunId(9)).is_empty() && world.live.graph(RunId(9)).is_none());
+    assert!(
+        world.live.task(&task).is_none()
+            && world.live.tasks(RunId(9)).is_empty()
+            && world.live.graph(RunId(9)).is_none()
+    );
 }

@@ -30,40 +30,64 @@ impl Ledger {
     /// Ranks that this worker holds.
     pub(crate) fn held(&self, worker: &WorkerId) -> Vec<(SlotKind, Fence, Rank)> {
         let mine = self.slots.iter().filter(|((name, _), _)| name == worker);
-        mine.map(|((_, slot), (fence, rank))| (*slot, *fence, *rank)).collect()
+        mine.map(|((_, slot), (fence, rank))| (*slot, *fence, *rank))
+            .collect()
     }
 
     /// All of them.
     pub(crate) fn seats(&self) -> Vec<(WorkerId, Fence, Rank)> {
-        self.slots.iter().map(|((worker, _), (fence, rank))| (worker.clone(), *fence, *rank)).collect()
+        self.slots
+            .iter()
+            .map(|((worker, _), (fence, rank))| (worker.clone(), *fence, *rank))
+            .collect()
     }
 
     pub(crate) fn outputs(&self, fence: Fence) -> Vec<String> {
-        self.gangs.get(&fence).map(|gang| gang.outputs.clone()).unwrap_or_default()
+        self.gangs
+            .get(&fence)
+            .map(|gang| gang.outputs.clone())
+            .unwrap_or_default()
     }
 
     /// What an accepted input says about slots.
     pub(crate) fn accepted(&mut self, input: &Input) {
         match input {
-            Input::Hello { worker, incarnation, live, .. } => {
-                let newer = self.incarnations.insert(worker.clone(), incarnation.0) != Some(incarnation.0);
-                let listed = |seat: &(Fence, Rank)| live.iter().any(|rank| (rank.fence, rank.rank) == *seat);
-                self.slots.retain(|(name, _), seat| name != worker || (!newer && listed(seat)));
+            Input::Hello {
+                worker,
+                incarnation,
+                live,
+                ..
+            } => {
+                let newer =
+                    self.incarnations.insert(worker.clone(), incarnation.0) != Some(incarnation.0);
+                let listed =
+                    |seat: &(Fence, Rank)| live.iter().any(|rank| (rank.fence, rank.rank) == *seat);
+                self.slots
+                    .retain(|(name, _), seat| name != worker || (!newer && listed(seat)));
                 for rank in live {
-                    self.slots.entry((worker.clone(), rank.slot)).or_insert((rank.fence, rank.rank));
+                    self.slots
+                        .entry((worker.clone(), rank.slot))
+                        .or_insert((rank.fence, rank.rank));
                 }
             }
-            Input::Goodbye { worker, .. } | Input::Exited { worker, .. } | Input::LeaseEnded { worker, .. } => {
+            Input::Goodbye { worker, .. }
+            | Input::Exited { worker, .. }
+            | Input::LeaseEnded { worker, .. } => {
                 self.slots.retain(|(name, _), _| name != worker);
             }
             Input::Report(report) if report.what.is_end() => {
                 let seat = (report.fence, report.rank);
                 let before = self.slots.len();
-                self.slots.retain(|(name, _), held| name != &report.worker || *held != seat);
+                self.slots
+                    .retain(|(name, _), held| name != &report.worker || *held != seat);
                 let was_held = self.slots.len() < before;
                 if let (RankReport::Finished { outputs }, true, Some(gang)) =
                     (&report.what, was_held, self.gangs.get_mut(&report.fence))
                 {
+                    // A stranger of the same fence may end too, without being of the gang.
+                    if gang.workers.get(report.rank.0 as usize) != Some(&report.worker) {
+                        return;
+                    }
                     gang.finished.insert(report.rank);
                     if report.rank == Rank(0) {
                         gang.result = Some(outputs.clone());
@@ -77,20 +101,37 @@ impl Ledger {
     /// What the actions of one input do, all of them together.
     pub(crate) fn perform(&mut self, actions: &[Action]) {
         let mut begun = BTreeSet::new();
+        let mut ended = BTreeMap::new();
         for action in actions {
             match action {
                 Action::AttemptBegan { task, fence, gang } => {
                     if self.gangs.contains_key(fence) {
                         continue;
                     }
-                    assert!(*fence > self.last_fence, "fences grow: {fence} after {}", self.last_fence);
+                    assert!(
+                        *fence > self.last_fence,
+                        "fences grow: {fence} after {}",
+                        self.last_fence
+                    );
                     self.last_fence = *fence;
-                    assert!(self.gangs.values().all(|other| other.task != *task), "two live gangs for {task}");
+                    assert!(
+                        self.gangs.values().all(|other| other.task != *task),
+                        "two live gangs for {task}"
+                    );
                     assert!(!self.done.contains(task), "{task} is done and runs again");
                     let workers: Vec<_> = gang.iter().map(|member| member.worker.clone()).collect();
                     let distinct: BTreeSet<_> = workers.iter().collect();
-                    assert_eq!(distinct.len(), workers.len(), "one worker has two ranks of a gang");
-                    assert!(gang.iter().zip(0..).all(|(member, rank)| member.rank == Rank(rank)), "ranks are dense");
+                    assert_eq!(
+                        distinct.len(),
+                        workers.len(),
+                        "one worker has two ranks of a gang"
+                    );
+                    assert!(
+                        gang.iter()
+                            .zip(0..)
+                            .all(|(member, rank)| member.rank == Rank(rank)),
+                        "ranks are dense"
+                    );
                     begun.insert(*fence);
                     let gang = Gang {
                         task: task.clone(),
@@ -105,16 +146,32 @@ impl Ledger {
                 Action::StartRank(start) => self.start(start),
                 Action::AttemptEnded { task, fence, .. } => {
                     // A gang that was given up may have ranks on silent workers; their slots stay taken here.
-                    let gang = self.gangs.get(fence).expect("only live attempts end");
+                    let gang = self.gangs.remove(fence).expect("only live attempts end");
                     assert_eq!(&gang.task, task);
+                    ended.insert(*fence, gang);
                 }
-                Action::TaskDone { task, outputs, fence, .. } => {
+                Action::TaskDone {
+                    task,
+                    outputs,
+                    fence,
+                    ..
+                } => {
                     assert!(self.done.insert(task.clone()), "{task} is done twice");
                     if let Some(fence) = fence {
-                        let gang = self.gangs.get(fence).expect("a result comes from a live attempt");
+                        let gang = ended
+                            .get(fence)
+                            .expect("a result comes with the end of a live attempt");
                         assert_eq!(&gang.task, task);
-                        assert_eq!(gang.finished.len(), gang.workers.len(), "all ranks have finished");
-                        assert_eq!(gang.result.as_ref(), Some(outputs), "the result is what rank 0 gave under this fence");
+                        assert_eq!(
+                            gang.finished.len(),
+                            gang.workers.len(),
+                            "all ranks have finished"
+                        );
+                        assert_eq!(
+                            gang.result.as_ref(),
+                            Some(outputs),
+                            "the result is what rank 0 gave under this fence"
+                        );
                     }
                 }
                 _ => {}
@@ -122,23 +179,28 @@ impl Ledger {
         }
         for fence in begun {
             let gang = &self.gangs[&fence];
-            assert_eq!(gang.started.len(), gang.workers.len(), "a gang starts whole");
-        }
-        for action in actions {
-            if let Action::AttemptEnded { fence, .. } = action {
-                self.gangs.remove(fence);
-            }
+            assert_eq!(
+                gang.started.len(),
+                gang.workers.len(),
+                "a gang starts whole"
+            );
         }
     }
 
     fn start(&mut self, start: &StartRank) {
-        let gang = self.gangs.get_mut(&start.fence).expect("a rank starts after its attempt began");
+        let gang = self
+            .gangs
+            .get_mut(&start.fence)
+            .expect("a rank starts after its attempt began");
         gang.started.insert(start.rank);
         gang.outputs.clone_from(&start.outputs);
         assert_eq!(gang.workers.len(), start.gang.len());
         assert_eq!(gang.workers[start.rank.0 as usize], start.worker);
         let seat = (start.fence, start.rank);
-        let held = *self.slots.entry((start.worker.clone(), start.kind.slot())).or_insert(seat);
+        let held = *self
+            .slots
+            .entry((start.worker.clone(), start.kind.slot()))
+            .or_insert(seat);
         assert_eq!(held, seat, "two live ranks in one slot of {}", start.worker);
     }
 }
