@@ -1,0 +1,352 @@
+//! A tiny task on procedural data, and gangs of processes that run it.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use collective::{GlooOptions, ProcessGroup, Store, StoreBackend};
+use dataset::synthetic::{self, Sizes};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+use train::{Error, Host, Outcome, RankContext};
+use types::*;
+
+/// Longest life of a process that a test starts.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The smallest set in which every kind of clip occurs, with 6 weak clips to learn from.
+pub(crate) fn data(folder: &Path) -> DataSettings {
+    let sizes = Sizes {
+        weak: 7,
+        ..Sizes::default()
+    };
+    synthetic::write(&folder.join("data"), &sizes, 11).unwrap()
+}
+
+pub(crate) fn model() -> ModelSettings {
+    ModelSettings {
+        architecture: Architecture::AtstFrame,
+        transformer: TransformerSettings {
+            dim: 16,
+            depth: 1,
+            heads: 2,
+            mlp_ratio: 2,
+        },
+        audioset_head: Some(12),
+        embedding_pooling: EmbeddingPooling::AdaptiveAverage,
+        crnn: CrnnSettings {
+            channels: [2, 2, 4, 4, 4, 4, 4],
+            fusion_dim: 8,
+            rnn_hidden: 8,
+            rnn_layers: 2,
+        },
+        atst_floor: DecibelFloor::Batch,
+        init_seed: 3,
+    }
+}
+
+/// Two micro-batches of 6 clips per step; an epoch has three, so that every other step is short.
+pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainSpec {
+    TrainSpec {
+        seed: 7,
+        iteration: 1,
+        stage,
+        member: MemberName::new("tiny").unwrap(),
+        model: model(),
+        data: data.clone(),
+        training: TrainingSettings {
+            epochs,
+            microbatch: MicrobatchSizes {
+                maestro: 1,
+                strong: 1,
+                synth: 1,
+                weak: 2,
+                unlabeled: 1,
+            },
+            microbatches_per_step: 2,
+            loss: LossWeights {
+                maestro: 0.5,
+                strong: 0.25,
+                synth: 0.12,
+                weak: 0.1,
+                self_supervised: if stage == 1 { 0.1 } else { 60.0 },
+                pseudo: 0.0,
+            },
+            self_supervised: SelfSupervisedSettings {
+                warmup_steps: 10,
+                max_factor: 1.0,
+                no_class_mask: stage == 1,
+                exclude_maestro_weak: stage == 2,
+                interpolation_consistency: true,
+            },
+            optimizer: OptimizerSettings {
+                kind: OptimizerKind::Adamw,
+                lr_cnn: 4e-3,
+                lr_rnn: 4e-3,
+                lr_transformer: 1e-3,
+                layer_factor: 0.5,
+                weight_decay: 1e-2,
+                warmup_steps: 3,
+            },
+            ema_factor: 0.999,
+            dropout: 0.3,
+            augmentation: AugmentationSettings {
+                mixup_probability: 0.5,
+                mixup_alpha: 0.2,
+                time_mask: stage == 2,
+                time_mask_min: 0.05,
+                time_mask_max: 0.3,
+            },
+        },
+        runtime: RuntimeSettings {
+            checkpoint_every_steps: 1000,
+            threads: 1,
+            prefetch_threads: 1,
+        },
+    }
+}
+
+/// Remembers everything; can ask for a stop.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) metrics: Vec<MetricPoint>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) checkpoints: Vec<(u64, PathBuf)>,
+    pub(crate) stop_after: Option<u64>,
+    pub(crate) folder: PathBuf,
+}
+
+impl Recorder {
+    pub(crate) fn losses(&self) -> Vec<f64> {
+        self.metrics
+            .iter()
+            .map(|point| point.values["loss"])
+            .collect()
+    }
+}
+
+impl Host for Recorder {
+    fn progress(&mut self, progress: Progress) {
+        self.progress.push(progress);
+    }
+
+    fn metrics(&mut self, point: MetricPoint) {
+        self.metrics.push(point);
+    }
+
+    fn checkpoint(&mut self, step: Step, file: &Path) -> Result<(), Error> {
+        let kept = self.folder.join(format!("step{step}.safetensors"));
+        fs::rename(file, &kept).map_err(|error| Error::Host(error.to_string()))?;
+        self.checkpoints.push((step.0, kept));
+        Ok(())
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop_after
+            .is_some_and(|stop| self.metrics.len() as u64 + 1 >= stop)
+    }
+}
+
+/// What one run in this process gave.
+pub(crate) struct Ran {
+    pub(crate) outcome: Result<Outcome, Error>,
+    pub(crate) host: Recorder,
+}
+
+impl Ran {
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        match &self.outcome {
+            Ok(Outcome::Finished(files)) => files[name].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Runs a task alone, in a folder of its own below `folder`.
+pub(crate) fn run_solo(
+    spec: &TaskSpec,
+    folder: &Path,
+    inputs: &BTreeMap<String, PathBuf>,
+    resume: Option<&Path>,
+    stop_after: Option<u64>,
+) -> Ran {
+    run_in_group(
+        spec,
+        &ProcessGroup::solo(),
+        folder,
+        inputs,
+        resume,
+        stop_after,
+    )
+}
+
+fn run_in_group(
+    spec: &TaskSpec,
+    group: &ProcessGroup,
+    folder: &Path,
+    inputs: &BTreeMap<String, PathBuf>,
+    resume: Option<&Path>,
+    stop_after: Option<u64>,
+) -> Ran {
+    tch::set_num_threads(1);
+    let scratch = folder.join("scratch");
+    fs::create_dir_all(&scratch).unwrap();
+    let mut host = Recorder {
+        stop_after,
+        folder: folder.to_owned(),
+        ..Recorder::default()
+    };
+    let outcome = train::run(
+        spec,
+        RankContext {
+            device: Device::Cpu,
+            group,
+            inputs,
+            resume,
+            manifest: None,
+            scratch: &scratch,
+            host: &mut host,
+        },
+    );
+    Ran { outcome, host }
+}
+
+/// What a rank process is told, and what it leaves.
+#[derive(Serialize, Deserialize)]
+struct Orders {
+    spec: TaskSpec,
+    inputs: BTreeMap<String, PathBuf>,
+    folder: PathBuf,
+    rank: usize,
+    size: usize,
+}
+
+const ORDERS: &str = "TRAIN_TEST_RANK_ORDERS";
+
+/// The body of a test that is a rank process when [`run_gang`] starts it, and nothing otherwise.
+pub(crate) fn rank_process() {
+    let Ok(path) = std::env::var(ORDERS) else {
+        return;
+    };
+    let orders: Orders = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let keys = orders.folder.join("keys");
+    fs::create_dir_all(&keys).unwrap();
+    let store = Store::new(Arc::new(FolderStore(keys))).unwrap();
+    let options = GlooOptions {
+        timeout: Duration::from_secs(30),
+        ..GlooOptions::default()
+    };
+    let group = ProcessGroup::gloo(&store, orders.rank, orders.size, &options).unwrap();
+    let folder = orders.folder.join(format!("rank{}", orders.rank));
+    let ran = run_in_group(&orders.spec, &group, &folder, &orders.inputs, None, None);
+    ran.outcome.unwrap();
+    let losses = serde_json::to_vec(&ran.host.losses()).unwrap();
+    fs::write(folder.join("losses.json"), losses).unwrap();
+}
+
+/// Runs a task in a gang of processes (each is the test `name` of this very executable); returns the losses that rank 0
+/// reported and its folder.
+pub(crate) fn run_gang(
+    name: &str,
+    spec: &TaskSpec,
+    folder: &Path,
+    inputs: &BTreeMap<String, PathBuf>,
+    size: usize,
+) -> (Vec<f64>, PathBuf) {
+    fs::create_dir_all(folder).unwrap();
+    let children: Vec<Child> = (0..size)
+        .map(|rank| {
+            let orders = Orders {
+                spec: spec.clone(),
+                inputs: inputs.clone(),
+                folder: folder.to_owned(),
+                rank,
+                size,
+            };
+            let path = folder.join(format!("orders{rank}.json"));
+            fs::write(&path, serde_json::to_vec(&orders).unwrap()).unwrap();
+            Command::new(std::env::current_exe().unwrap())
+                .args([name, "--exact", "--nocapture"])
+                .env(ORDERS, path)
+                .env("OMP_NUM_THREADS", "1")
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    wait_for(children);
+    let folder = folder.join("rank0");
+    let losses = fs::read(folder.join("losses.json")).unwrap();
+    (serde_json::from_slice(&losses).unwrap(), folder)
+}
+
+fn wait_for(mut children: Vec<Child>) {
+    let started = Instant::now();
+    let mut failed = None;
+    while !children.is_empty() {
+        children.retain_mut(|child| match child.try_wait().unwrap() {
+            Some(status) => {
+                if !status.success() {
+                    failed = Some(status.to_string());
+                }
+                false
+            }
+            None => true,
+        });
+        if failed.is_some() || started.elapsed() > LIMIT {
+            for mut child in children {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            panic!("a rank ended with {failed:?} after {:?}", started.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Keys as files, for ranks in several processes.
+struct FolderStore(PathBuf);
+
+impl FolderStore {
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.join(Digest::of(key.as_bytes()).to_string())
+    }
+}
+
+impl StoreBackend for FolderStore {
+    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        let path = self.path(key);
+        let aside = path.with_extension(std::process::id().to_string());
+        fs::write(&aside, value)
+            .and_then(|()| fs::rename(&aside, &path))
+            .map_err(|error| error.to_string())
+    }
+
+    fn get(&self, key: &str, timeout: Duration) -> Result<Vec<u8>, String> {
+        self.wait(&[key], timeout)?;
+        fs::read(self.path(key)).map_err(|error| error.to_string())
+    }
+
+    fn add(&self, key: &str, _: i64) -> Result<i64, String> {
+        Err(format!("nobody adds here (asked for {key})"))
+    }
+
+    fn check(&self, keys: &[&str]) -> Result<bool, String> {
+        Ok(keys.iter().all(|key| self.path(key).exists()))
+    }
+
+    fn wait(&self, keys: &[&str], timeout: Duration) -> Result<(), String> {
+        let started = Instant::now();
+        while !self.check(keys)? {
+            if started.elapsed() > timeout {
+                return Err(format!("{keys:?} did not appear"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
