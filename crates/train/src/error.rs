@@ -105,12 +105,10 @@ impl From<TchError> for Error {
     }
 }
 
-/// libtorch appends a C++ stack, which helps nobody here.
+/// libtorch appends a C++ stack, which helps nobody here. tch's panics carry the text with escaped line ends.
 pub(crate) fn first_line(text: &str) -> String {
-    text.lines()
-        .take_while(|line| !line.contains("Exception raised from"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let text = text.split("Exception raised from").next().unwrap_or(text);
+    text.replace("\\n", " ").trim().to_owned()
 }
 
 /// libtorch has no error codes, only texts.

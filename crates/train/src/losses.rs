@@ -245,12 +245,15 @@ fn distillation(
         * weights.pseudo
 }
 
-/// Mean binary cross entropy over all elements; 0 where there are none.
+/// Mean binary cross entropy over all elements; 0 where there are none, not a number where a probability is none.
 fn bce(probabilities: &Tensor, targets: &Tensor) -> Tensor {
     if probabilities.numel() == 0 {
         return nothing(probabilities);
     }
-    probabilities.binary_cross_entropy::<Tensor>(targets, None, Reduction::Mean)
+    // libtorch ends the call (on a GPU, the process) where a probability is not a number; the loop has better words for that
+    let unknown = probabilities.detach().sum(Kind::Float) * 0.0;
+    let known = probabilities.nan_to_num(0.0, None, None);
+    known.binary_cross_entropy::<Tensor>(targets, None, Reduction::Mean) + unknown
 }
 
 /// Mean squared error over all elements; 0 where there are none.

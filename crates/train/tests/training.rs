@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 use support::{data, rank_process, run_gang, run_solo, train_spec};
 use train::Outcome;
-use types::{FailureClass, TaskSpec};
+use types::{
+    DataSettings, EvaluateSpec, EvaluationSettings, FailureClass, MemberName, PredictSpec,
+    PseudoLabelSpec, ScoreReport, Split, Subject, TaskSpec,
+};
 
 /// A rank when started by [`run_gang`].
 #[test]
@@ -15,7 +19,7 @@ fn as_rank() {
     rank_process();
 }
 
-fn no_inputs() -> BTreeMap<String, std::path::PathBuf> {
+fn no_inputs() -> BTreeMap<String, PathBuf> {
     BTreeMap::new()
 }
 
@@ -109,7 +113,7 @@ fn a_resumed_run_ends_in_the_same_bytes() {
 fn the_loss_falls() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path());
-    let mut spec = train_spec(&data, 1, 25);
+    let mut spec = train_spec(&data, 1, 20);
     spec.training.augmentation.mixup_probability = 0.0;
     let ran = run_solo(
         &TaskSpec::Train(spec),
@@ -121,10 +125,138 @@ fn the_loss_falls() {
     let losses = ran.host.losses();
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (early, late) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
-    assert!(late < 0.5 * early, "from {early} to {late}");
+    assert!(late < 0.8 * early, "from {early} to {late}");
     let last = ran.host.progress.last().unwrap();
-    assert_eq!((last.done, last.total), (50, 50));
+    assert_eq!((last.done, last.total), (40, 40));
     assert!(last.clips_per_second.unwrap() > 0.0);
+}
+
+/// Stage 1, stage 2, predictions, pseudo-labels, iteration 2, scores.
+#[test]
+fn the_whole_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let run = |name: &str, spec: TaskSpec, inputs: &BTreeMap<String, PathBuf>| {
+        run_solo(&spec, &folder.path().join(name), inputs, None, None)
+    };
+    let stage1 = run("s1", TaskSpec::Train(train_spec(&data, 1, 1)), &no_inputs());
+    let init = BTreeMap::from([("init".to_owned(), stage1.output("checkpoint"))]);
+    let stage2 = run("s2", TaskSpec::Train(train_spec(&data, 2, 1)), &init);
+    let checkpoint = BTreeMap::from([("checkpoint".to_owned(), stage2.output("checkpoint"))]);
+
+    // two shards of the training splits, one of the evaluated ones
+    let train_splits = data
+        .sources
+        .keys()
+        .copied()
+        .filter(|split| split.is_train())
+        .collect::<Vec<_>>();
+    let scored = [Split::DesedValidation, Split::MaestroValidation];
+    let mut logits = BTreeMap::new();
+    for split in train_splits.iter().copied().chain(scored) {
+        let num_shards = if split.is_train() { 2 } else { 1 };
+        for shard in 0..num_shards {
+            let spec = predict_spec(&data, 2, split, shard, num_shards);
+            let name = format!("p.{split}.{shard}");
+            let ran = run(&name, TaskSpec::Predict(spec), &checkpoint);
+            logits.insert(format!("logits/tiny/{split}/{shard}"), ran.output("logits"));
+        }
+    }
+    let members = BTreeSet::from([MemberName::new("tiny").unwrap()]);
+    let labeling = TaskSpec::PseudoLabel(PseudoLabelSpec {
+        iteration: 1,
+        members: members.clone(),
+        splits: train_splits.iter().map(|split| (*split, 2)).collect(),
+    });
+    let labeled = run("label", labeling, &logits);
+    let labels = BTreeMap::from([("pseudo_labels".to_owned(), labeled.output("pseudo_labels"))]);
+
+    let mut spec = train_spec(&data, 1, 1);
+    spec.iteration = 2;
+    spec.training.loss.pseudo = 1.5;
+    let second = run("i2", TaskSpec::Train(spec), &labels);
+    assert!(second.host.metrics[0].values["loss/pseudo"] > 0.0);
+
+    let evaluation = TaskSpec::Evaluate(EvaluateSpec {
+        iteration: 1,
+        stage: 2,
+        subject: Subject::Ensemble,
+        members,
+        data: data.clone(),
+        evaluation: EvaluationSettings {
+            desed: Some(Split::DesedValidation),
+            maestro: Some(Split::MaestroValidation),
+            desed_classes: dataset::desed_classes()
+                .iter()
+                .map(|x| (*x).to_owned())
+                .collect(),
+            maestro_classes: dataset::MAESTRO_EVALUATED
+                .iter()
+                .map(|x| (*x).to_owned())
+                .collect(),
+            median_filter: true,
+        },
+        shards: scored.map(|split| (split, 1)).into(),
+    });
+    let scores = run("scores", evaluation.clone(), &logits);
+    let report: ScoreReport =
+        serde_json::from_slice(&fs::read(scores.output("scores")).unwrap()).unwrap();
+    assert_eq!(report.clips[&Split::DesedValidation], 6);
+    for value in [report.psds1, report.psds1_class_mean, report.mpauc] {
+        assert!((0.0..=1.0).contains(&value.unwrap()), "{report:?}");
+    }
+    assert!(!report.psds1_by_class.is_empty() && !report.pauc_by_class.is_empty());
+
+    // labels of other clips, and a file cut short
+    let mut swapped = logits.clone();
+    let other = logits["logits/tiny/maestro_validation/0"].clone();
+    swapped.insert("logits/tiny/desed_validation/0".to_owned(), other.clone());
+    assert!(
+        run("swapped", evaluation.clone(), &swapped)
+            .outcome
+            .is_err()
+    );
+    let bytes = fs::read(&other).unwrap();
+    fs::write(&other, &bytes[..bytes.len() - 1]).unwrap();
+    let error = run("cut", evaluation, &logits).outcome.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Artifact);
+    assert!(error.to_string().contains("cut off or damaged"), "{error}");
+}
+
+/// An untrained model needs no checkpoint, and says the same each time.
+#[test]
+fn an_untrained_model_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let spec = TaskSpec::Predict(predict_spec(&data, 0, Split::DesedValidation, 0, 1));
+    let bytes = |name: &str| {
+        let ran = run_solo(&spec, &folder.path().join(name), &no_inputs(), None, None);
+        fs::read(ran.output("logits")).unwrap()
+    };
+    assert_eq!(bytes("a"), bytes("b"));
+}
+
+fn predict_spec(
+    data: &DataSettings,
+    stage: u32,
+    split: Split,
+    shard: u32,
+    num_shards: u32,
+) -> PredictSpec {
+    let like = train_spec(data, 1, 1);
+    PredictSpec {
+        seed: like.seed,
+        iteration: 1,
+        stage,
+        member: like.member,
+        model: like.model,
+        data: like.data,
+        split,
+        shard,
+        num_shards,
+        batch_size: 4,
+        runtime: like.runtime,
+    }
 }
 
 #[test]
@@ -151,7 +283,7 @@ fn what_cannot_be_done_is_named() {
     spec.training.optimizer.lr_rnn = 1e30;
     let (class, text) = run(spec);
     assert_eq!(class, FailureClass::NotANumber, "{text}");
-    assert!(text.contains("step 2: loss/"), "{text}");
+    assert!(text.contains("is NaN in micro-batch 0"), "{text}");
 
     let mut spec = train_spec(&data, 1, 1);
     spec.training.microbatch.weak = 7;
@@ -165,8 +297,7 @@ fn what_cannot_be_done_is_named() {
     assert_eq!(class, FailureClass::Artifact);
     assert!(text.contains("\"pseudo_labels\""), "{text}");
 
-    let clip = dataset::clips(&data, types::Split::StrongTrain, dataset::Purpose::Training)
-        .unwrap()[0]
+    let clip = dataset::clips(&data, Split::StrongTrain, dataset::Purpose::Training).unwrap()[0]
         .path
         .clone();
     let bytes = fs::read(&clip).unwrap();

@@ -1,0 +1,353 @@
+//! Losses, schedules, averaging, optimizer groups and augmentations against the reference's values.
+
+#[path = "../../model/tests/oracle/mod.rs"]
+mod oracle;
+
+use std::collections::BTreeMap;
+
+use model::{HeadLogits, Predictions, SedModel};
+use oracle::{Case, list};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+use train::{
+    Averager, Layout, LossSettings, Mixing, Mixup, Outputs, Targets, TimeMask, averaging_factor,
+    base_rate, learning_rate_factor, losses, self_supervised_weight,
+};
+use types::{
+    Architecture, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights, MicrobatchSizes,
+    ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings, TransformerSettings,
+};
+
+fn truth(value: &Value) -> bool {
+    value.as_bool().unwrap_or_else(|| value.as_u64() == Some(1))
+}
+
+fn loss_settings(stage: u32, settings: &Value) -> LossSettings {
+    let weights: Vec<f64> = settings["loss_weights"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect();
+    LossSettings {
+        stage,
+        weights: LossWeights {
+            maestro: weights[0],
+            strong: weights[1],
+            synth: weights[2],
+            weak: weights[3],
+            self_supervised: weights[4],
+            pseudo: weights[5],
+        },
+        self_supervised: SelfSupervisedSettings {
+            warmup_steps: settings["ssl_loss_warmup_steps"].as_u64().unwrap(),
+            max_factor: settings["ssl_scale_max"].as_f64().unwrap(),
+            no_class_mask: truth(&settings["ssl_no_class_mask"]),
+            exclude_maestro_weak: truth(&settings["exclude_maestro_weak_ssl"]),
+            interpolation_consistency: truth(&settings["use_ict_loss"]),
+        },
+    }
+}
+
+fn layout(case: &Case) -> Layout {
+    let sizes = &case.json["config"]["batch_sizes"];
+    let size = |key: &str| u32::try_from(sizes[key].as_u64().unwrap()).unwrap();
+    Layout::new(&MicrobatchSizes {
+        maestro: size("maestro"),
+        strong: size("strong_real"),
+        synth: size("synth"),
+        weak: size("weak"),
+        unlabeled: size("unlabeled"),
+    })
+}
+
+fn mixing(case: &Case, group: &str) -> Mixing {
+    Mixing::new(
+        &case.tensor(&format!("ict.{group}.coef")),
+        &case.tensor(&format!("ict.{group}.perm")),
+    )
+}
+
+#[test]
+fn stage_1_losses() {
+    loss_terms(1, "stage1_losses");
+}
+
+#[test]
+fn stage_2_losses() {
+    loss_terms(2, "stage2_losses");
+}
+
+fn loss_terms(stage: u32, name: &str) {
+    let case = Case::open("training", name);
+    let layout = layout(&case);
+    for (setting, expected) in case.json["expected_terms"].as_object().unwrap() {
+        let settings = loss_settings(stage, &case.json["settings"][setting]);
+        let mixup = setting.ends_with("_ict").then(|| Mixup {
+            weak: mixing(&case, "weak"),
+            joint_strong: mixing(&case, "all_strong"),
+            unlabeled: mixing(&case, "unlabeled"),
+        });
+
+        let labels = case.tensor("labels");
+        let frames = layout
+            .weak
+            .of(&labels)
+            .sum_dim_intlist([2].as_slice(), false, Kind::Float);
+        let weak = frames.greater(0.0).to_kind(Kind::Float);
+        let valid = case.tensor("valid_class_mask").to_kind(Kind::Bool);
+        let pseudo = case.tensor("pseudo").transpose(1, 2);
+        let (labels, weak, mask) = if let Some(mixup) = &mixup {
+            let joint = layout.joint_strong();
+            let targets = joint.of(&labels);
+            let mask = valid.copy();
+            joint
+                .of(&mask)
+                .copy_(&mixup.joint_strong.enlarge_mask(&joint.of(&valid), &targets));
+            let mixed = labels.copy();
+            joint
+                .of(&mixed)
+                .copy_(&mixup.joint_strong.mix_targets(&targets));
+            let weak = mixup.weak.mix_targets(&weak);
+            case.check("ict.labels", &mixed);
+            case.check("ict.weak_targets", &weak);
+            case.check("ict.valid_class_mask", &mask);
+            (mixed, weak, mask)
+        } else {
+            (labels, weak, valid)
+        };
+        let invalid = mask.logical_not();
+        let clear = |x: &Tensor| x.masked_fill(&invalid.unsqueeze(-1), 0.0);
+        let targets = Targets {
+            strong: clear(&labels),
+            weak: weak.masked_fill(&layout.weak.of(&invalid), 0.0),
+            pseudo: Some(if stage == 1 { clear(&pseudo) } else { pseudo }),
+        };
+
+        let logits = |who: &str| HeadLogits {
+            strong: case.tensor(&format!("{who}_strong_logits")),
+            attention: case.tensor(&format!("{who}_attention_logits")),
+        };
+        let student = logits("student");
+        let (strong_logits, attention_logits) = (
+            student.strong.set_requires_grad(true),
+            student.attention.set_requires_grad(true),
+        );
+        let teacher_mask = (!settings.self_supervised.no_class_mask).then_some(&mask);
+        let outputs = Outputs {
+            student: student.predictions(Some(&mask)),
+            student_unmasked: student.predictions(None),
+            teacher: logits("teacher").predictions(teacher_mask).detach(),
+        };
+        if mixup.is_none() {
+            case.check("student.strong_masked", &outputs.student.strong);
+            case.check("student.weak_masked", &outputs.student.weak);
+            case.check("student.strong", &outputs.student_unmasked.strong);
+            case.check("student.weak", &outputs.student_unmasked.weak);
+        }
+        let step = expected["global_step"].as_u64().unwrap();
+        let losses = losses(&settings, &layout, step, &outputs, &targets, mixup.as_ref());
+        let tolerance = &case.json["terms_tolerance"];
+        let limit = |key: &str| tolerance[key].as_f64().unwrap();
+        for (term, got) in [
+            ("bce_maestro", &losses.maestro),
+            ("bce_strong_real", &losses.strong),
+            ("bce_synth", &losses.synth),
+            ("bce_weak", &losses.weak),
+            ("supervised", &losses.supervised),
+            ("ssl", &losses.self_supervised),
+            ("pseudo", &losses.pseudo),
+            ("total", &losses.total),
+        ] {
+            let want = expected[term].as_f64().unwrap();
+            let got = got.double_value(&[]);
+            assert!(
+                (got - want).abs() <= limit("atol") + limit("rtol") * want.abs(),
+                "{setting}: {term} is {got}, expected {want}"
+            );
+        }
+        losses.total.backward();
+        case.check(&format!("{setting}.d_strong_logits"), &strong_logits.grad());
+        case.check(
+            &format!("{setting}.d_attention_logits"),
+            &attention_logits.grad(),
+        );
+    }
+    let schedule = &case.json["ssl_weight_schedule"];
+    let settings = SelfSupervisedSettings {
+        warmup_steps: schedule["warmup_steps"].as_u64().unwrap(),
+        max_factor: schedule["scale_max"].as_f64().unwrap(),
+        no_class_mask: false,
+        exclude_maestro_weak: false,
+        interpolation_consistency: false,
+    };
+    for pair in schedule["values"].as_array().unwrap() {
+        let weight = schedule["loss_weight"].as_f64().unwrap();
+        let got = self_supervised_weight(pair[0].as_u64().unwrap(), &settings, weight);
+        assert!(
+            (got - pair[1].as_f64().unwrap()).abs() < 1e-9,
+            "{pair}: {got}"
+        );
+    }
+}
+
+#[test]
+fn schedules() {
+    let case = Case::open("training", "schedules");
+    for schedule in case.json["lr_schedules"]["list"].as_array().unwrap() {
+        let number = |key: &str| schedule[key].as_u64().unwrap();
+        for pair in schedule["multiplier"].as_array().unwrap() {
+            let got = learning_rate_factor(
+                pair[0].as_u64().unwrap(),
+                number("num_warmup_steps"),
+                number("num_training_steps"),
+            );
+            assert!(
+                (got - pair[1].as_f64().unwrap()).abs() < 1e-9,
+                "{pair}: {got}"
+            );
+        }
+    }
+    let ema = &case.json["ema"];
+    let limit = ema["factor"].as_f64().unwrap();
+    let names: Vec<String> = case.json["tensors"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter_map(|name| name.strip_prefix("ema.student0/").map(str::to_owned))
+        .collect();
+    let pairs: Vec<(Tensor, Tensor)> = names
+        .iter()
+        .map(|name| {
+            let start = case.tensor(&format!("ema.start/{name}"));
+            (start.copy(), start.zeros_like())
+        })
+        .collect();
+    let copies = |pair: &(Tensor, Tensor)| (pair.0.shallow_clone(), pair.1.shallow_clone());
+    let mut averager = Averager::of_pairs(pairs.iter().map(copies).collect(), limit);
+    let steps = list(&ema["global_steps"]);
+    for (index, step) in steps.into_iter().enumerate() {
+        let alpha = averaging_factor(u64::from(step), limit);
+        assert!((alpha - ema["alpha"][index].as_f64().unwrap()).abs() < 1e-12);
+        for (name, (_, student)) in names.iter().zip(&pairs) {
+            let value = case.tensor(&format!("ema.student{index}/{name}"));
+            student.shallow_clone().copy_(&value);
+        }
+        averager.update_once(u64::from(step));
+        averager.update_once(u64::from(step));
+        for (name, (teacher, _)) in names.iter().zip(&pairs) {
+            case.check(&format!("ema.teacher{index}/{name}"), teacher);
+        }
+    }
+}
+
+#[test]
+fn optimizer_groups() {
+    let case = Case::open("training", "param_groups_atst_frame");
+    let settings = ModelSettings {
+        architecture: Architecture::AtstFrame,
+        transformer: TransformerSettings {
+            dim: 768,
+            depth: 12,
+            heads: 12,
+            mlp_ratio: 4,
+        },
+        audioset_head: Some(527),
+        embedding_pooling: EmbeddingPooling::AdaptiveAverage,
+        crnn: CrnnSettings {
+            channels: [16, 32, 64, 128, 128, 128, 128],
+            fusion_dim: 256,
+            rnn_hidden: 256,
+            rnn_layers: 2,
+        },
+        atst_floor: DecibelFloor::Batch,
+        init_seed: 0,
+    };
+    let model = SedModel::new(&settings, 1, Device::Cpu).unwrap();
+    for (stage, lr_cnn, lr_rnn) in [(1, 5e-4, 5e-4), (2, 1e-5, 1e-4)] {
+        let optimizer = OptimizerSettings {
+            kind: OptimizerKind::Adamw,
+            lr_cnn,
+            lr_rnn,
+            lr_transformer: 1e-4,
+            layer_factor: 0.5,
+            weight_decay: 1e-2,
+            warmup_steps: 270,
+        };
+        let of_stage = &case.json[format!("stage{stage}")];
+        let mut expected = BTreeMap::new();
+        for entry in of_stage["parameters"].as_array().unwrap() {
+            let name = entry[0].as_str().unwrap();
+            let trained = truth(&entry[3]) && !entry[1].is_null();
+            // it never gets a gradient, so the reference's optimizer passes it by
+            let trained = trained && !name.ends_with(".mask_embed");
+            expected.insert(name.to_owned(), trained.then(|| entry[2].as_f64().unwrap()));
+        }
+        for (name, _) in model.store().parameters() {
+            let got = base_rate(&optimizer, stage, model.part(name));
+            let want = expected.get(name).copied().flatten();
+            match (got, want) {
+                (Some(got), Some(want)) => {
+                    assert!(
+                        (got - want).abs() < 1e-9 * want,
+                        "{name}: {got}, not {want}"
+                    );
+                }
+                _ => assert_eq!(got, want, "stage {stage}: {name}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn mixup() {
+    let case = Case::open("augment", "mixup");
+    let mask = case.tensor("in.valid_class_mask").to_kind(Kind::Bool);
+    for variant in ["soft", "soft_max"] {
+        let mixing = Mixing::new(
+            &case.tensor(&format!("{variant}.coef")),
+            &case.tensor(&format!("{variant}.perm")),
+        );
+        let targets = case.tensor("in.targets");
+        let check = |name: &str, got: &Tensor| case.check(&format!("{variant}.{name}"), got);
+        check("features", &mixing.mix(&case.tensor("in.features")));
+        check("embeddings", &mixing.mix(&case.tensor("in.embeddings")));
+        check("targets", &mixing.mix_targets(&targets));
+        check("pseudo", &mixing.mix(&case.tensor("in.pseudo")));
+        check("valid_class_mask", &mixing.enlarge_mask(&mask, &targets));
+    }
+    let weak = Mixing::new(&case.tensor("weak.coef"), &case.tensor("weak.perm"));
+    case.check(
+        "weak.targets",
+        &weak.mix_targets(&case.tensor("in.weak_targets")),
+    );
+}
+
+#[test]
+fn time_mask() {
+    let case = Case::open("augment", "time_mask_shift");
+    let draw = |key: &str| case.json["time_mask_draw"][key].as_i64().unwrap();
+    let mask = TimeMask {
+        start: draw("low"),
+        width: draw("width"),
+    };
+    let [features, embeddings, labels] =
+        ["features", "embeddings", "labels"].map(|name| case.tensor(&format!("in.{name}")));
+    mask.crnn_features(&features);
+    mask.transformer_features(&embeddings, *labels.size().last().unwrap());
+    mask.labels(&labels);
+    case.check("mask.features", &features);
+    case.check("mask.embeddings", &embeddings);
+    case.check("mask.labels", &labels);
+}
+
+#[test]
+fn predictions_have_no_graph_after_detach() {
+    let logits = Tensor::zeros([1, 4, 27], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let heads = HeadLogits {
+        attention: logits.shallow_clone(),
+        strong: logits,
+    };
+    let Predictions { strong, weak } = heads.predictions(None).detach();
+    assert!(!strong.requires_grad() && !weak.requires_grad());
+}
