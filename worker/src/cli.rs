@@ -21,7 +21,12 @@ use crate::protocol::Device;
 ///
 /// Exit codes: 0 left in order; 1 failed; 2 wrong command line; 3 the device is not there; 130 stopped at once.
 #[derive(Debug, Parser)]
-#[command(name = "worker", version, args_conflicts_with_subcommands = true, verbatim_doc_comment)]
+#[command(
+    name = "worker",
+    version,
+    args_conflicts_with_subcommands = true,
+    verbatim_doc_comment
+)]
 pub struct Cli {
     /// What `worker` starts of itself.
     #[command(subcommand)]
@@ -50,7 +55,12 @@ pub enum Hidden {
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Use the GPU of this index (as `nvidia-smi` numbers them)
-    #[arg(long, value_name = "N", conflicts_with = "cpu", required_unless_present = "cpu")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "cpu",
+        required_unless_present = "cpu"
+    )]
     pub gpu: Option<u32>,
     /// Use the CPU
     #[arg(long)]

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let code = match cli.hidden {
         Some(Hidden::Rank) => rank::run(),
         Some(Hidden::Probe { gpu }) => rank::probe(gpu),
-        None => match supervisor::run(cli.options) {
+        None => match supervisor::run(&cli.options) {
             Ok(code) => code,
             Err(error) => {
                 tracing::error!("{error:#}");

@@ -15,12 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use train::{Outcome, RankContext};
-use types::{FailureClass, TaskSpec};
+use types::{FailureClass, SlotKind, TaskSpec};
 
 pub use probe::probe;
 
 use crate::exit;
-use crate::protocol::{Message, Start};
+use crate::protocol::{Device, Message, Start};
 use host::WorkerHost;
 use pipe::Pipe;
 
@@ -30,7 +30,9 @@ pub fn run() -> u8 {
     let (pipe, start) = match Pipe::open() {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::error!("this command is for the worker, which speaks to it through pipes: {error}");
+            tracing::error!(
+                "this command is for the worker, which speaks to it through pipes: {error}"
+            );
             return exit::USAGE;
         }
     };
@@ -64,13 +66,18 @@ pub fn run() -> u8 {
 type Trouble = (FailureClass, String);
 
 fn work(pipe: &Arc<Pipe>, start: &Start) -> Result<Outcome, Trouble> {
-    let device = gang::open_device(start.device)?;
+    let opened = if start.spec.kind().slot() == SlotKind::Host {
+        // arithmetic beside the device: it is in use by another rank
+        gang::open_device(Device::Cpu)?
+    } else {
+        gang::open_device(start.device)?
+    };
     collective::runtime::set_threads(threads(&start.spec));
-    let group = gang::join(pipe, start)?;
+    let group = gang::join(pipe, start, &opened)?;
     pipe.say(&Message::Met);
     let mut host = WorkerHost::new(Arc::clone(pipe), start.handover.clone());
     let context = RankContext {
-        device,
+        device: opened.device,
         group: &group,
         inputs: &start.inputs,
         resume: start.resume.as_deref(),

@@ -67,14 +67,12 @@ impl Pipe {
 
     /// Tells the worker something. A worker that cannot be told is gone, and this process ends.
     pub(super) fn say(&self, message: &Message) {
-        let written = to_line(message)
-            .map_err(io::Error::from)
-            .and_then(|line| {
-                self.writer
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .write_all(line.as_bytes())
-            });
+        let written = to_line(message).map_err(io::Error::from).and_then(|line| {
+            self.writer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write_all(line.as_bytes())
+        });
         if let Err(error) = written {
             tracing::error!("the worker cannot be told {message:?}: {error}");
             end_as_orphan();

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use types::{Digest, Failure, Fence, MetricPoint, Progress, Rank, SlotKind, Step, TaskName, TaskSpec};
+use types::{
+    Digest, Failure, Fence, MetricPoint, Progress, Rank, SlotKind, Step, TaskName, TaskSpec,
+};
 
 /// One rank's work, as the coordinator gave it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +72,10 @@ pub(crate) enum Report {
 impl Report {
     /// Whether the slot is free after it.
     pub(crate) const fn is_end(&self) -> bool {
-        matches!(self, Self::Finished { .. } | Self::Failed(_) | Self::Stopped)
+        matches!(
+            self,
+            Self::Finished { .. } | Self::Failed(_) | Self::Stopped
+        )
     }
 }
 

@@ -134,9 +134,14 @@ pub(crate) struct Attempt {
 #[derive(Debug)]
 enum Phase {
     Fetching,
-    Running { patience: Option<Patience> },
+    Running {
+        patience: Option<Patience>,
+    },
     /// The process is gone; files may still be on their way.
-    Settling { end: End, until: Option<Timestamp> },
+    Settling {
+        end: End,
+        until: Option<Timestamp>,
+    },
     Ended,
 }
 
@@ -460,8 +465,7 @@ impl Attempt {
             self.uploading.clear();
             self.next_checkpoint = None;
         }
-        let until =
-            matches!(end, End::Failed(_)).then(|| now.after(self.limits.settle));
+        let until = matches!(end, End::Failed(_)).then(|| now.after(self.limits.settle));
         self.phase = Phase::Settling { end, until };
     }
 

@@ -26,7 +26,10 @@ impl Scene {
             attempt,
             now: Timestamp(1_000),
         };
-        assert_eq!(scene.then(Happening::Fetched(Ok(()))), [Deed::Launch.into()]);
+        assert_eq!(
+            scene.then(Happening::Fetched(Ok(()))),
+            [Deed::Launch.into()]
+        );
         assert_eq!(scene.then(Happening::Launched(Ok(()))), []);
         assert_eq!(scene.says(Message::Met), [Effect::Report(Report::Started)]);
         scene
@@ -154,7 +157,10 @@ fn a_missing_output_is_a_failure() {
 #[test]
 fn other_ranks_hand_in_nothing() {
     let mut scene = Scene::running(1);
-    assert_eq!(scene.hands_over(3), [Deed::Discard(checkpoint_file(3)).into()]);
+    assert_eq!(
+        scene.hands_over(3),
+        [Deed::Discard(checkpoint_file(3)).into()]
+    );
     scene.says(finished_with_one_output());
     let outputs = BTreeMap::new();
     assert_eq!(
@@ -168,7 +174,10 @@ fn of_the_checkpoints_that_wait_only_the_newest_is_sent() {
     let mut scene = Scene::running(0);
     assert_eq!(scene.hands_over(1), [sends_checkpoint(1)]);
     assert_eq!(scene.hands_over(2), []);
-    assert_eq!(scene.hands_over(3), [Deed::Discard(checkpoint_file(2)).into()]);
+    assert_eq!(
+        scene.hands_over(3),
+        [Deed::Discard(checkpoint_file(2)).into()]
+    );
     assert_eq!(
         scene.uploaded(Upload::Checkpoint(Step(1))),
         [committed(1), sends_checkpoint(3)]
@@ -243,10 +252,7 @@ fn stop_now_kills_and_gives_up_what_is_on_its_way() {
     );
     assert_eq!(
         scene.exits(KILLED),
-        [
-            Deed::AbortUploads.into(),
-            Effect::Report(Report::Stopped)
-        ]
+        [Deed::AbortUploads.into(), Effect::Report(Report::Stopped)]
     );
 }
 
@@ -268,10 +274,7 @@ fn a_stop_before_the_start_starts_nothing() {
     let now = Timestamp(0);
     assert_eq!(
         attempt.apply(now, Happening::Stop(StopMode::Checkpoint)),
-        [
-            Deed::AbortFetch.into(),
-            Effect::Report(Report::Stopped)
-        ]
+        [Deed::AbortFetch.into(), Effect::Report(Report::Stopped)]
     );
     assert!(attempt.is_over());
     assert_eq!(attempt.apply(now, Happening::Fetched(Ok(()))), []);

@@ -37,7 +37,10 @@ impl Cache {
         if Self::digest(&path)? == digest {
             return Ok(true);
         }
-        tracing::warn!("cached artifact {} is damaged; it is fetched again", path.display());
+        tracing::warn!(
+            "cached artifact {} is damaged; it is fetched again",
+            path.display()
+        );
         fs::remove_file(&path)?;
         Ok(false)
     }

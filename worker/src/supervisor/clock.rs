@@ -31,8 +31,8 @@ impl Clock {
 }
 
 fn since_boot_ms() -> u64 {
-    let clock = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
+    let clock =
+        clock_gettime(ClockId::CLOCK_BOOTTIME).or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
     clock.map_or(0, |time| {
         u64::try_from(time.tv_sec()).unwrap_or(0) * 1000
             + u64::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000

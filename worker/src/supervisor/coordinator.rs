@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use types::{Digest, Fence, Rank, Timestamp};
+use types::{Digest, Failure, Fence, Rank, Timestamp};
 
 use super::assignment::{Assignment, ProgressNote, StopMode};
 use super::duty::Held;
@@ -48,6 +48,12 @@ pub(crate) enum Downlink {
     LogsAcknowledged { fence: Fence, lines: u64 },
     /// Start a rank.
     Start(Arc<Assignment>),
+    /// Start a rank, in words that this worker does not understand.
+    Unstartable {
+        fence: Fence,
+        rank: Rank,
+        failure: Failure,
+    },
     /// End a rank.
     Stop {
         fence: Fence,
@@ -78,7 +84,12 @@ pub(crate) struct Asker {
 /// The coordinator beside its stream of commands. A seam: tests have one in memory.
 pub(crate) trait Coordinator: Send + Sync + 'static {
     /// Asks the rendezvous store of a gang; waits out a coordinator that is away, up to `limit`.
-    fn ask_store(&self, asker: Asker, ask: StoreAsk, limit: Duration) -> Boxed<'static, StoreAnswer>;
+    fn ask_store(
+        &self,
+        asker: Asker,
+        ask: StoreAsk,
+        limit: Duration,
+    ) -> Boxed<'static, StoreAnswer>;
 
     /// Writes an artifact to a new file.
     fn download<'a>(&'a self, digest: Digest, to: &'a Path) -> Boxed<'a, Result<(), DepotError>>;

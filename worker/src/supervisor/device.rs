@@ -24,7 +24,9 @@ pub(crate) async fn is_usable(program: &Path, device: Device) -> Result<bool> {
         .with_context(|| format!("cannot start {} to look for the GPU", program.display()))?;
     let status = tokio::time::timeout(LIMIT, probe.wait())
         .await
-        .with_context(|| format!("looking for {device} took more than {LIMIT:?}; is its driver stuck?"))??;
+        .with_context(|| {
+            format!("looking for {device} took more than {LIMIT:?}; is its driver stuck?")
+        })??;
     Ok(status.success())
 }
 

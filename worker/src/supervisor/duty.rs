@@ -22,6 +22,12 @@ pub(crate) enum Input {
     Acknowledged { up_to: u64 },
     /// Start a rank.
     Start(Arc<Assignment>),
+    /// Start a rank, in words that make no sense.
+    Refuse {
+        fence: Fence,
+        rank: Rank,
+        failure: Failure,
+    },
     /// End a rank.
     Stop { fence: Fence, mode: StopMode },
     /// Something happened to a rank.
@@ -128,6 +134,18 @@ impl Duty {
             Input::Heard { sent_at } => self.lease.renew(sent_at),
             Input::Acknowledged { up_to } => self.outbox.acknowledge(up_to),
             Input::Start(assignment) => self.start(now, &assignment, &mut actions),
+            Input::Refuse {
+                fence,
+                rank,
+                failure,
+            } => {
+                let report = Report::Failed(Failure {
+                    rank: Some(rank),
+                    ..failure
+                });
+                // which slot it would have taken is part of what was not understood
+                self.outbox.push(fence, rank, SlotKind::Device, report);
+            }
             Input::Stop { fence, mode } => {
                 self.on_rank(now, fence, Happening::Stop(mode), &mut actions);
             }
@@ -146,7 +164,11 @@ impl Duty {
 
     fn start(&mut self, now: Timestamp, assignment: &Arc<Assignment>, actions: &mut Vec<Action>) {
         let (fence, rank, slot) = (assignment.fence, assignment.rank, assignment.slot());
-        if self.newest.get(&slot).is_some_and(|&newest| newest >= fence) {
+        if self
+            .newest
+            .get(&slot)
+            .is_some_and(|&newest| newest >= fence)
+        {
             return; // said twice, or overtaken
         }
         self.newest.insert(slot, fence);

@@ -188,9 +188,7 @@ fn a_worker_leaves_when_its_ranks_have_and_all_is_acknowledged() {
     );
     // what comes now is handed back
     let actions = scene.then(Input::Start(assignment(9, 1)));
-    assert!(
-        matches!(&actions[..], [Action::Send(numbered)] if numbered.report == Report::Stopped)
-    );
+    assert!(matches!(&actions[..], [Action::Send(numbered)] if numbered.report == Report::Stopped));
     scene.rank(1, Happening::Said(Message::Stopped));
     let actions = scene.rank(1, exited());
     assert_eq!(sent(&actions), [3]);

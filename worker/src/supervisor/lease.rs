@@ -34,7 +34,11 @@ impl Lease {
 
     /// Whether ranks have to be killed now.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
-        now.since(self.last_contact) >= self.lost_after.saturating_sub(MARGIN).max(self.lost_after / 2)
+        now.since(self.last_contact)
+            >= self
+                .lost_after
+                .saturating_sub(MARGIN)
+                .max(self.lost_after / 2)
     }
 
     /// How long nothing has been heard.

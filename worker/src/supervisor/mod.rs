@@ -13,6 +13,7 @@ mod duty;
 mod ending;
 mod folder;
 mod lease;
+mod link;
 mod logs;
 mod oom;
 mod outbox;
@@ -22,6 +23,105 @@ mod rank_handle;
 mod settings;
 mod shell;
 mod transfer;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+pub use process::{Exit, Killer, ProcessStarter, RankProcess, RankStarter};
+
+use crate::cli::Options;
+use crate::exit;
+use cache::Cache;
+use clock::Clock;
+use folder::WorkFolder;
+use link::Link;
+use settings::Settings;
+use shell::{Occurrence, Shell};
+use transfer::Transfer;
+
+/// Owns one device until a signal, or the coordinator, ends it; gives the process's exit code.
+///
+/// # Errors
+/// When it cannot begin: no device, a folder in use, an address that makes no sense.
+pub fn run(options: &Options) -> Result<u8> {
+    if options.ends_with_parent {
+        parent::end_with_it().context("cannot watch the process that started this worker")?;
+    }
+    let program = std::env::current_exe().context("cannot find the worker's own program")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let code = runtime.block_on(async {
+        if !device::is_usable(&program, options.device()).await? {
+            return Ok(exit::NO_DEVICE);
+        }
+        let settings = Settings::from_options(options, device::name(options.device()))?;
+        let starter = ProcessStarter::new(program, vec!["rank".to_owned()])
+            // its warnings carry pages of C++ frames
+            .env("TORCH_CPP_LOG_LEVEL", "ERROR")
+            // what cuBLAS needs to give the same bits every time
+            .env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
+        serve(settings, Arc::new(starter)).await
+    });
+    // downloads that nobody waits for any more must not hold up the end
+    runtime.shutdown_background();
+    code
+}
+
+/// Everything after the device has been found.
+async fn serve(settings: Settings, starter: Arc<dyn RankStarter>) -> Result<u8> {
+    let folder = WorkFolder::open(settings.work_dir.clone())?;
+    let cache = Cache::open(folder.cache()).context("cannot open the worker's cache")?;
+    let (teller, occurrences) = mpsc::channel(1024);
+    signals(teller.clone())?;
+    let clock = Clock::new();
+    let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
+    let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
+    tracing::info!(
+        "worker {} on {} ({}), coordinator {}, files in {}",
+        settings.name,
+        settings.device,
+        settings.device_name,
+        settings.coordinator,
+        settings.work_dir.display()
+    );
+    let shell = Shell::new(
+        settings,
+        clock,
+        starter,
+        folder,
+        transfer,
+        coordinator,
+        (teller, occurrences),
+    );
+    Ok(shell.run().await)
+}
+
+/// The first SIGINT or SIGTERM asks the worker to leave, the second makes it. A terminal that closes (SIGHUP) asks, too.
+fn signals(teller: mpsc::Sender<Occurrence>) -> Result<()> {
+    let listen = |kind| signal(kind).context("cannot listen to signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            if teller.send(Occurrence::Leave).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
 
 #[cfg(test)]
 mod fake_coordinator;

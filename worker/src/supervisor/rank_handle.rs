@@ -51,8 +51,11 @@ impl RankHandle {
         teller: &mpsc::Sender<Occurrence>,
     ) -> Self {
         let task = {
-            let (assignment, transfer, teller) =
-                (Arc::clone(&assignment), Arc::clone(transfer), teller.clone());
+            let (assignment, transfer, teller) = (
+                Arc::clone(&assignment),
+                Arc::clone(transfer),
+                teller.clone(),
+            );
             tokio::spawn(async move {
                 let result = fetch_all(&assignment, &transfer).await;
                 let _ = teller
@@ -116,12 +119,7 @@ impl RankHandle {
         Ok(())
     }
 
-    fn start_command(
-        &self,
-        fetched: Fetched,
-        folder: &RankFolder,
-        settings: &Settings,
-    ) -> Command {
+    fn start_command(&self, fetched: Fetched, folder: &RankFolder, settings: &Settings) -> Command {
         let assignment = &self.assignment;
         Command::Start(Box::new(Start {
             task: assignment.task.clone(),

@@ -10,7 +10,6 @@ use types::{
     TaskName, TaskSpec, TransformerSettings,
 };
 
-
 use super::assignment::Assignment;
 
 /// A task that takes the host slot.

@@ -3,7 +3,8 @@ use std::net::{ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use proto::Token;
 use types::WorkerId;
 
 use super::attempt::Limits;
@@ -18,7 +19,7 @@ pub(crate) struct Settings {
     pub(crate) device_name: String,
     pub(crate) host: String,
     pub(crate) coordinator: String,
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Token>,
     pub(crate) work_dir: PathBuf,
     /// Given by the user; else found out towards the coordinator.
     pub(crate) address: Option<String>,
@@ -76,7 +77,13 @@ fn host_name() -> String {
 fn default_name(host: &str, device: Device) -> Result<WorkerId> {
     let host: String = host
         .chars()
-        .map(|one| if one.is_ascii_alphanumeric() { one } else { '-' })
+        .map(|one| {
+            if one.is_ascii_alphanumeric() {
+                one
+            } else {
+                '-'
+            }
+        })
         .take(150)
         .collect();
     let name = match device {
@@ -95,17 +102,18 @@ fn default_work_dir(name: &WorkerId) -> Result<PathBuf> {
     Ok(cache.join("tutti/workers").join(name.as_str()))
 }
 
-fn token(options: &Options) -> Result<Option<String>> {
+fn token(options: &Options) -> Result<Option<Token>> {
     let token = match &options.token_file {
         Some(file) => fs::read_to_string(file)
             .with_context(|| format!("cannot read the token file {}", file.display()))?,
         None => std::env::var("TUTTI_TOKEN").unwrap_or_default(),
     };
-    let token = token.trim();
-    if token.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        bail!("the token holds a character that cannot travel in a header; expected printable ASCII without spaces");
+    if token.trim().is_empty() {
+        return Ok(None);
     }
-    Ok((!token.is_empty()).then(|| token.to_owned()))
+    Ok(Some(
+        Token::new(&token).context("the token of this worker")?,
+    ))
 }
 
 /// Sends nothing: connecting a datagram socket only looks up the route.
@@ -117,7 +125,11 @@ fn address_towards(url: &str) -> Option<String> {
     })?;
     target
         .filter_map(|target| {
-            let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let any = if target.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
             let socket = UdpSocket::bind(any).ok()?;
             socket.connect(target).ok()?;
             Some(socket.local_addr().ok()?.ip().to_string())

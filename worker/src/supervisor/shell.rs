@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) enum Occurrence {
     Coordinator(Downlink),
     /// The connection is gone.
     Closed,
+    /// The coordinator has never wanted this worker, and says why.
+    Refused(String),
     /// An attempt's artifacts are here, or cannot be had.
     Fetched(Fence, Result<Fetched, Failure>),
     /// A rank said something.
@@ -38,7 +41,11 @@ pub(crate) enum Occurrence {
     /// A rank is gone.
     Exited(Fence, Exit),
     /// A file is in the store.
-    Uploaded(Fence, super::attempt::Upload, Result<types::Digest, Failure>),
+    Uploaded(
+        Fence,
+        super::attempt::Upload,
+        Result<types::Digest, Failure>,
+    ),
     /// The answer to a rank's question.
     StoreAnswered(Fence, u64, StoreAnswer),
     /// A signal.
@@ -72,13 +79,13 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(
         settings: Settings,
+        clock: Clock,
         starter: Arc<dyn RankStarter>,
         folder: WorkFolder,
         transfer: Arc<Transfer>,
         coordinator: Arc<dyn Coordinator>,
         (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
     ) -> Self {
-        let clock = Clock::new();
         let duty = Duty::new(clock.now(), settings.lost_after, settings.limits);
         Self {
             settings,
@@ -103,7 +110,10 @@ impl Shell {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let actions = tokio::select! {
-                Some(occurrence) = self.occurrences.recv() => self.take(occurrence),
+                Some(occurrence) = self.occurrences.recv() => match self.take(occurrence) {
+                    ControlFlow::Continue(actions) => actions,
+                    ControlFlow::Break(code) => return code,
+                },
                 _ = ticks.tick() => self.duty.apply(self.clock.now(), Input::Tick),
             };
             let mut actions = VecDeque::from(actions);
@@ -113,7 +123,9 @@ impl Shell {
                     Action::Send(report) => self.send(Uplink::Report(report)),
                     Action::Progress(note) => self.send_progress(note),
                     Action::Draining => {
-                        tracing::info!("leaving: ranks are asked for a checkpoint (again: at once)");
+                        tracing::info!(
+                            "leaving: ranks are asked for a checkpoint (again: at once)"
+                        );
                         self.send(Uplink::Draining);
                     }
                     Action::Exit { connected } => {
@@ -139,13 +151,13 @@ impl Shell {
     }
 
     /// Turns what happened into input for `duty`, and performs what came of it at once where order matters.
-    fn take(&mut self, occurrence: Occurrence) -> Vec<Action> {
+    fn take(&mut self, occurrence: Occurrence) -> ControlFlow<u8, Vec<Action>> {
         let now = self.clock.now();
         let input = match occurrence {
             Occurrence::Opened(opening) => {
                 self.uplink = Some(opening.uplink);
                 let _ = opening.held.send(self.duty.held()); // the connection may be gone again
-                return Vec::new();
+                return ControlFlow::Continue(Vec::new());
             }
             Occurrence::Closed => {
                 self.uplink = None;
@@ -154,8 +166,12 @@ impl Shell {
             }
             Occurrence::Coordinator(said) => match self.hear(said) {
                 Some(input) => input,
-                None => return Vec::new(),
+                None => return ControlFlow::Continue(Vec::new()),
             },
+            Occurrence::Refused(reason) => {
+                tracing::error!("the coordinator refuses this worker: {reason}");
+                return ControlFlow::Break(exit::FAILED);
+            }
             Occurrence::Leave => Input::Leave,
             Occurrence::Fetched(fence, result) => {
                 let happening = Happening::Fetched(match result {
@@ -171,7 +187,7 @@ impl Shell {
             }
             Occurrence::Said(fence, Message::Store { request, ask }) => {
                 self.ask_store(fence, request, ask);
-                return Vec::new();
+                return ControlFlow::Continue(Vec::new());
             }
             Occurrence::Said(fence, message) => Input::Rank {
                 fence,
@@ -179,7 +195,7 @@ impl Shell {
             },
             Occurrence::Logged(fence, line) => {
                 self.log(fence, &line);
-                return Vec::new();
+                return ControlFlow::Continue(Vec::new());
             }
             Occurrence::Exited(fence, exit) => {
                 let log_tail = self.logs.get(&fence).map(|(_, log)| log.tail());
@@ -196,13 +212,11 @@ impl Shell {
                 happening: Happening::Uploaded { what, result },
             },
             Occurrence::StoreAnswered(fence, request, answer) => {
-                return vec![Action::Rank {
-                    fence,
-                    deed: Deed::Tell(Command::StoreReply { request, answer }),
-                }];
+                let deed = Deed::Tell(Command::StoreReply { request, answer });
+                return ControlFlow::Continue(vec![Action::Rank { fence, deed }]);
             }
         };
-        self.duty.apply(now, input)
+        ControlFlow::Continue(self.duty.apply(now, input))
     }
 
     fn hear(&mut self, said: Downlink) -> Option<Input> {
@@ -233,6 +247,18 @@ impl Shell {
                     assignment.world_size
                 );
                 Input::Start(assignment)
+            }
+            Downlink::Unstartable {
+                fence,
+                rank,
+                failure,
+            } => {
+                tracing::error!("attempt {fence}: {failure}");
+                Input::Refuse {
+                    fence,
+                    rank,
+                    failure,
+                }
             }
             Downlink::Stop {
                 fence,

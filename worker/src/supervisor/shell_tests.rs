@@ -52,6 +52,7 @@ impl Worker {
         let (teller, occurrences) = mpsc::channel(1024);
         let shell = Shell::new(
             settings,
+            Clock::new(),
             Arc::new(starter),
             folder,
             transfer,
@@ -67,7 +68,9 @@ impl Worker {
     }
 
     async fn connect(&self) -> Connection {
-        timeout(LIMIT, Connection::open(&self.teller)).await.unwrap()
+        timeout(LIMIT, Connection::open(&self.teller))
+            .await
+            .unwrap()
     }
 
     async fn leave(&self) {
@@ -143,11 +146,7 @@ async fn an_input_that_nobody_has_is_a_failure_with_its_name() {
     connection.say(start(Arc::new(assignment))).await;
     let failure = failed(connection.report().await);
     assert_eq!(failure.class, FailureClass::Artifact);
-    assert!(
-        failure
-            .message
-            .contains(&Digest::of(b"gone").to_string())
-    );
+    assert!(failure.message.contains(&Digest::of(b"gone").to_string()));
 }
 
 #[tokio::test]
@@ -219,7 +218,10 @@ async fn every_log_line_arrives_once_and_in_order() {
     });
     assert_eq!(connection.end().await, Report::Stopped);
     let lines = connection.log(1);
-    let numbered: Vec<&String> = lines.iter().filter(|line| line.starts_with("line")).collect();
+    let numbered: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.starts_with("line"))
+        .collect();
     assert_eq!(numbered.len(), 3000);
     assert!((0..3000).all(|number| *numbered[number] == format!("line {number}")));
     assert!(lines.iter().any(|line| line == "not a message"));
