@@ -1,10 +1,12 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use types::{Fence, Rank, RunId, SlotKind, TaskId, TaskNode, Timestamp, WorkerId};
 
 use crate::attempt::{Attempt, Seat, SeatState};
 use crate::run::Phase;
-use crate::state::{State, Turn};
+use crate::state::{State, Turn, Urgency};
 use crate::worker::{Occupant, Worker};
 use crate::{DeviceKind, WorkerState};
 
@@ -71,7 +73,7 @@ impl Devices {
                 .unwrap_or_default();
         }
         let mut hosts: Vec<_> = self.free.iter_mut().collect();
-        hosts.sort_by_key(|(_, workers)| std::cmp::Reverse(workers.len()));
+        hosts.sort_by_key(|(_, workers)| Reverse(workers.len()));
         let mut taken = Vec::new();
         for (_, workers) in hosts {
             let count = workers.len().min(size - taken.len());
@@ -128,12 +130,14 @@ impl Pool {
     }
 
     /// Nothing is left to offer.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
-            && self
+    fn is_empty(&self, slot: SlotKind) -> bool {
+        match slot {
+            SlotKind::Host => self.hosts.is_empty(),
+            SlotKind::Device => self
                 .devices
                 .values()
-                .all(|devices| devices.reserved_by.is_some() || devices.count() == 0)
+                .all(|devices| devices.reserved_by.is_some() || devices.count() == 0),
+        }
     }
 
     /// Offers what is left to a task. What it takes or reserves is gone for the next.
@@ -222,22 +226,35 @@ impl State {
         }
         let mut pool = Pool::new(self, turn.now);
         let mut chosen = Vec::new();
-        for urgency in &self.ready {
-            if pool.is_empty() {
-                break;
-            }
-            let (id, index) = (urgency.run, urgency.task);
-            let run = &self.runs[&id];
-            let Some(key) = run.tasks[index].key else {
-                continue;
+        for slot in [SlotKind::Device, SlotKind::Host] {
+            let first = Urgency {
+                slot,
+                remaining: Reverse(Duration::MAX),
+                run: RunId(0),
+                task: 0,
             };
-            let taken = |other: &(RunId, usize, _, _)| other.2 == key;
-            if self.live_keys.contains_key(&key) || chosen.iter().any(taken) {
-                continue;
-            }
-            let node = &run.graph.tasks[index];
-            if let Fit::Gang(workers) = pool.offer(node, || self.task_id(id, index)) {
-                chosen.push((id, index, key, workers));
+            for urgency in self
+                .ready
+                .range(first..)
+                .take_while(|urgency| urgency.slot == slot)
+            {
+                // Thousands may be ready; whoever comes after the last free slot need not be asked.
+                if pool.is_empty(slot) {
+                    break;
+                }
+                let (id, index) = (urgency.run, urgency.task);
+                let run = &self.runs[&id];
+                let Some(key) = run.tasks[index].key else {
+                    continue;
+                };
+                let taken = |other: &(RunId, usize, _, _)| other.2 == key;
+                if self.live_keys.contains_key(&key) || chosen.iter().any(taken) {
+                    continue;
+                }
+                let node = &run.graph.tasks[index];
+                if let Fit::Gang(workers) = pool.offer(node, || self.task_id(id, index)) {
+                    chosen.push((id, index, key, workers));
+                }
             }
         }
         for (id, index, key, workers) in chosen {

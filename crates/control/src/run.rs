@@ -118,6 +118,7 @@ impl Run {
 
     pub(crate) fn urgency(&self, run: RunId, task: usize) -> Urgency {
         Urgency {
+            slot: self.graph.tasks[task].kind.slot(),
             remaining: Reverse(self.remaining[task]),
             run,
             task,

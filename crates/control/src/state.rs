@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use types::{Digest, Fence, Incarnation, RunId, TaskId, Timestamp, WorkerId};
+use types::{Digest, Fence, Incarnation, RunId, SlotKind, TaskId, Timestamp, WorkerId};
 
 use crate::attempt::Attempt;
 use crate::run::Run;
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) runs: BTreeMap<RunId, Run>,
     /// Live ones only; those that ended are in their task's history.
     pub(crate) attempts: BTreeMap<Fence, Attempt>,
-    /// Tasks that could run now, most urgent first.
+    /// Tasks that could run now: those that want a device, then those that want a host slot, most urgent first.
     pub(crate) ready: BTreeSet<Urgency>,
     /// Tasks that wait for a retry, by when.
     pub(crate) backing_off: BTreeSet<(Timestamp, RunId, usize)>,
@@ -41,9 +41,11 @@ pub(crate) struct State {
     pub(crate) checkpoints: BTreeMap<Digest, Checkpoint>,
 }
 
-/// The order in which tasks get slots: longest remaining path first, then the older run, then the graph's order.
+/// The order in which the tasks that want one kind of slot get it: longest remaining path first, then the older run, then
+/// the graph's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Urgency {
+    pub(crate) slot: SlotKind,
     pub(crate) remaining: Reverse<Duration>,
     pub(crate) run: RunId,
     pub(crate) task: usize,
