@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use types::{DataSettings, Digest, DigestHasher};
+use types::{DataSettings, Digest};
 
 use crate::classes::Purpose;
 use crate::error::Error;
@@ -88,18 +88,10 @@ impl Manifest {
         self.files.values().map(|entry| entry.bytes).sum()
     }
 
-    /// The digest that is part of every task's key: of paths, sizes and contents, not of the JSON text.
+    /// The digest that is part of every task's key, and the name of [`Manifest::to_json`] as an artifact.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut hasher = DigestHasher::new();
-        hasher.part(b"data manifest 1");
-        for (path, entry) in &self.files {
-            hasher
-                .part(path.as_bytes())
-                .part(&entry.bytes.to_le_bytes())
-                .part(entry.blake3.as_bytes());
-        }
-        hasher.finish()
+        Digest::of(&self.to_json())
     }
 
     /// The first file, by path, in which `self` and `other` differ.
@@ -117,12 +109,10 @@ impl Manifest {
         })
     }
 
-    /// As JSON text.
-    ///
-    /// # Errors
-    /// Never in practice: there is nothing in it that JSON cannot hold.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec_pretty(self)
+    /// As JSON text; equal manifests have equal texts.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("paths as text, numbers and digests are always JSON")
     }
 
     /// Reads what [`Manifest::to_json`] wrote.

@@ -181,7 +181,7 @@ fn a_manifest_names_the_first_file_that_differs() {
     let before = Manifest::build(&data, Some(&cache)).unwrap();
     assert_eq!(before, Manifest::build(&data, Some(&cache)).unwrap());
     let stored = folder.path().join("manifest.json");
-    fs::write(&stored, before.to_json().unwrap()).unwrap();
+    fs::write(&stored, before.to_json()).unwrap();
     assert_eq!(Manifest::read(&stored).unwrap(), before);
     assert!(before.first_difference(&before).is_none());
 
