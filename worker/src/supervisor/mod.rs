@@ -75,13 +75,8 @@ pub fn run(options: &Options) -> Result<u8> {
 
 /// Everything after the device has been found.
 async fn serve(settings: Settings, starter: Arc<dyn RankStarter>) -> Result<u8> {
-    let folder = WorkFolder::open(settings.work_dir.clone())?;
-    let cache = Cache::open(folder.cache()).context("cannot open the worker's cache")?;
     let (teller, occurrences) = mpsc::channel(1024);
     signals(teller.clone())?;
-    let clock = Clock::new();
-    let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
-    let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
     tracing::info!(
         "worker {} on {} ({}), coordinator {}, files in {}",
         settings.name,
@@ -90,16 +85,31 @@ async fn serve(settings: Settings, starter: Arc<dyn RankStarter>) -> Result<u8> 
         settings.coordinator,
         settings.work_dir.display()
     );
-    let shell = Shell::new(
+    let shell = assemble(settings, starter, (teller, occurrences))?;
+    Ok(shell.run().await)
+}
+
+/// A supervisor on its way to a real coordinator.
+fn assemble(
+    settings: Settings,
+    starter: Arc<dyn RankStarter>,
+    (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
+) -> Result<Shell> {
+    let folder = WorkFolder::open(settings.work_dir.clone())?;
+    let cache = Cache::open(folder.cache()).context("cannot open the worker's cache")?;
+    let clock = Clock::new();
+    let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
+    let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
+    let channel = (teller, occurrences);
+    Ok(Shell::new(
         settings,
         clock,
         starter,
         folder,
         transfer,
         coordinator,
-        (teller, occurrences),
-    );
-    Ok(shell.run().await)
+        channel,
+    ))
 }
 
 /// The first SIGINT or SIGTERM asks the worker to leave, the second makes it. A terminal that closes (SIGHUP) asks, too.

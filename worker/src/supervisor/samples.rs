@@ -1,16 +1,21 @@
 //! Things that several tests need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use types::{
     Architecture, CrnnSettings, DataSettings, DecibelFloor, EmbeddingPooling, Fence, MemberName,
     MetricPoint, ModelSettings, PredictSpec, PseudoLabelSpec, Rank, RuntimeSettings, Split, Step,
-    TaskName, TaskSpec, TransformerSettings,
+    TaskName, TaskSpec, TransformerSettings, WorkerId,
 };
 
 use super::assignment::Assignment;
+use super::attempt::Limits;
+use super::process::ProcessStarter;
+use super::settings::Settings;
+use crate::protocol::Device;
 
 /// A task that takes the host slot.
 pub(crate) fn host_spec() -> TaskSpec {
@@ -84,4 +89,33 @@ pub(crate) fn point(step: u64) -> MetricPoint {
         step: Step(step),
         values: BTreeMap::from([("loss".to_owned(), 0.5)]),
     }
+}
+
+/// A worker whose files are in `folder` and whose coordinator is nowhere.
+pub(crate) fn settings(folder: &Path) -> Settings {
+    Settings {
+        name: WorkerId::new("w").unwrap(),
+        device: Device::Cpu,
+        device_name: "cpu".to_owned(),
+        host: "here".to_owned(),
+        coordinator: "http://127.0.0.1:1".to_owned(),
+        token: None,
+        work_dir: folder.join("work"),
+        address: None,
+        limits: Limits::default(),
+        lost_after: Duration::from_secs(120),
+        collective_timeout: Duration::from_secs(5),
+    }
+}
+
+/// A rank that is a shell script. It begins with its start command in `$start`, and the folders named there in `$handover`
+/// and `$scratch`.
+pub(crate) fn script(text: &str) -> ProcessStarter {
+    let script = format!(
+        r#"read -r start
+        handover=${{start#*\"handover\":\"}} handover=${{handover%%\"*}}
+        scratch=${{start#*\"scratch\":\"}} scratch=${{scratch%%\"*}}
+        {text}"#
+    );
+    ProcessStarter::new("/bin/sh".into(), vec!["-c".into(), script])
 }

@@ -2,16 +2,13 @@ use std::collections::BTreeMap;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use types::{Digest, FailureClass, Step, WorkerId};
+use types::{Digest, FailureClass, Step};
 
 use super::*;
-use crate::protocol::Device;
 use crate::supervisor::assignment::{Assignment, Report, StopMode};
-use crate::supervisor::attempt::Limits;
 use crate::supervisor::cache::Cache;
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
-use crate::supervisor::process::ProcessStarter;
-use crate::supervisor::samples::assignment;
+use crate::supervisor::samples::{assignment, script, settings};
 
 /// A worker whose rank is a shell script that begins with `read start`.
 struct Worker {
@@ -22,29 +19,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn with_rank(script: &str) -> Self {
+    fn with_rank(script_text: &str) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            name: WorkerId::new("w").unwrap(),
-            device: Device::Cpu,
-            device_name: "cpu".to_owned(),
-            host: "here".to_owned(),
-            coordinator: "http://127.0.0.1:1".to_owned(),
-            token: None,
-            work_dir: temporary.path().join("work"),
-            address: None,
-            limits: Limits::default(),
-            lost_after: Duration::from_secs(120),
-            collective_timeout: Duration::from_secs(5),
-        };
-        // `$handover` and `$scratch`, as the start command names them
-        let script = format!(
-            r#"read -r start
-            handover=${{start#*\"handover\":\"}} handover=${{handover%%\"*}}
-            scratch=${{start#*\"scratch\":\"}} scratch=${{scratch%%\"*}}
-            {script}"#
-        );
-        let starter = ProcessStarter::new("/bin/sh".into(), vec!["-c".into(), script]);
+        let settings = settings(temporary.path());
+        let starter = script(script_text);
         let folder = WorkFolder::open(settings.work_dir.clone()).unwrap();
         let coordinator = fake();
         let cache = Cache::open(folder.cache()).unwrap();

@@ -201,3 +201,6 @@ fn is_away(status: &Status) -> bool {
             | Code::ResourceExhausted
     )
 }
+
+#[cfg(test)]
+mod tests;
