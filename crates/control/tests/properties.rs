@@ -386,8 +386,12 @@ impl World {
             {
                 break;
             }
-            for index in 0..WORKERS {
-                self.hello(index, false, 0);
+            // Heartbeats alone: whatever waits has to be woken by its deadline.
+            for (index, life) in self.lives.into_iter().enumerate() {
+                self.apply(Input::Heard {
+                    worker: worker_id(index),
+                    incarnation: Incarnation(life),
+                });
             }
             for (worker, fence, rank) in self.ledger.seats() {
                 let index = index_of(&worker);

@@ -15,6 +15,10 @@ pub(crate) struct Ledger {
     last_fence: Fence,
     done: BTreeSet<TaskId>,
     incarnations: BTreeMap<WorkerId, u64>,
+    /// Workers that nobody hears.
+    silent: BTreeSet<WorkerId>,
+    /// Workers whose device cannot be freed.
+    quarantined: BTreeSet<WorkerId>,
 }
 
 struct Gang {
@@ -52,6 +56,18 @@ impl Ledger {
     /// What an accepted input says about slots.
     pub(crate) fn accepted(&mut self, input: &Input) {
         match input {
+            Input::CoordinatorStarted { .. } => {
+                self.silent.extend(self.incarnations.keys().cloned())
+            }
+            Input::WorkerSilent { worker, .. } => {
+                self.silent.insert(worker.clone());
+            }
+            Input::WorkerBack { worker, .. } => {
+                self.silent.remove(worker);
+            }
+            Input::Quarantine { worker, .. } => {
+                self.quarantined.insert(worker.clone());
+            }
             Input::Hello {
                 worker,
                 incarnation,
@@ -60,6 +76,9 @@ impl Ledger {
             } => {
                 let newer =
                     self.incarnations.insert(worker.clone(), incarnation.0) != Some(incarnation.0);
+                if newer {
+                    self.quarantined.remove(worker);
+                }
                 let listed =
                     |seat: &(Fence, Rank)| live.iter().any(|rank| (rank.fence, rank.rank) == *seat);
                 self.slots
@@ -148,6 +167,15 @@ impl Ledger {
                     // A gang that was given up may have ranks on silent workers; their slots stay taken here.
                     let gang = self.gangs.remove(fence).expect("only live attempts end");
                     assert_eq!(&gang.task, task);
+                    let left = self.slots.iter().filter(|((worker, _), (of, rank))| {
+                        of == fence && gang.workers.get(rank.0 as usize) == Some(worker)
+                    });
+                    for ((worker, _), _) in left {
+                        assert!(
+                            self.silent.contains(worker) || self.quarantined.contains(worker),
+                            "{task} is given up while {worker} runs it and is heard"
+                        );
+                    }
                     ended.insert(*fence, gang);
                 }
                 Action::TaskDone {
