@@ -32,8 +32,10 @@ pub(crate) enum Input {
     Stop { fence: Fence, mode: StopMode },
     /// Something happened to a rank.
     Rank { fence: Fence, happening: Happening },
-    /// A user (a signal) or the coordinator wants the worker to leave: in order the first time, at once the second.
+    /// The coordinator wants the worker to leave in order; it may say so more than once.
     Leave,
+    /// So does a user, who is more impatient: the second time it is at once.
+    Interrupt,
     /// Time has passed.
     Tick,
 }
@@ -74,6 +76,7 @@ pub(crate) struct Duty {
     newest: BTreeMap<SlotKind, Fence>,
     outbox: Outbox,
     leaving: Option<Leaving>,
+    interrupted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +99,7 @@ impl Duty {
             newest: BTreeMap::new(),
             outbox: Outbox::default(),
             leaving: None,
+            interrupted: false,
         }
     }
 
@@ -151,6 +155,13 @@ impl Duty {
             }
             Input::Rank { fence, happening } => self.on_rank(now, fence, happening, &mut actions),
             Input::Leave => self.leave(now, &mut actions),
+            Input::Interrupt => {
+                if self.interrupted {
+                    actions.push(Action::ExitNow);
+                }
+                self.interrupted = true;
+                self.leave(now, &mut actions);
+            }
             Input::Tick => self.tick(now, &mut actions),
         }
         while self.attached
@@ -239,7 +250,6 @@ impl Duty {
 
     fn leave(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         if self.leaving.is_some() {
-            actions.push(Action::ExitNow);
             return;
         }
         self.leaving = Some(Leaving {

@@ -215,7 +215,9 @@ fn the_second_signal_ends_at_once_and_an_idle_worker_goes_with_the_first() {
     let mut scene = Scene::attached();
     scene.start(1);
     scene.then(Input::Leave);
-    assert_eq!(scene.then(Input::Leave)[0], Action::ExitNow);
+    assert_eq!(scene.then(Input::Leave), []);
+    assert_eq!(scene.then(Input::Interrupt), []);
+    assert_eq!(scene.then(Input::Interrupt)[0], Action::ExitNow);
 
     let mut scene = Scene::new();
     assert_eq!(

@@ -5,7 +5,6 @@
 
 mod assignment;
 mod attempt;
-mod cache;
 mod clock;
 mod coordinator;
 mod device;
@@ -34,7 +33,6 @@ pub use process::{Exit, Killer, ProcessStarter, RankProcess, RankStarter};
 
 use crate::cli::Options;
 use crate::exit;
-use cache::Cache;
 use clock::Clock;
 use folder::WorkFolder;
 use link::Link;
@@ -96,7 +94,7 @@ fn assemble(
     (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
 ) -> Result<Shell> {
     let folder = WorkFolder::open(settings.work_dir.clone())?;
-    let cache = Cache::open(folder.cache()).context("cannot open the worker's cache")?;
+    let cache = artifact::Store::open(folder.cache()).context("cannot open the worker's cache")?;
     let clock = Clock::new();
     let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
     let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
@@ -125,7 +123,7 @@ fn signals(teller: mpsc::Sender<Occurrence>) -> Result<()> {
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
             }
-            if teller.send(Occurrence::Leave).await.is_err() {
+            if teller.send(Occurrence::Interrupt).await.is_err() {
                 return;
             }
         }

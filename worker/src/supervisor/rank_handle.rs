@@ -239,8 +239,10 @@ async fn upload(
             ),
         ))
     };
-    if result.is_ok() {
-        discard(&folder, &file);
+    match (&what, &result) {
+        (Upload::Output(_), Ok(digest)) => transfer.keep(*digest, &file).await,
+        (Upload::Checkpoint(_), Ok(_)) => discard(&folder, &file),
+        (_, Err(_)) => {}
     }
     let _ = teller.send(Occurrence::Uploaded(fence, what, result)).await;
 }

@@ -49,7 +49,7 @@ pub(crate) enum Occurrence {
     /// The answer to a rank's question.
     StoreAnswered(Fence, u64, StoreAnswer),
     /// A signal.
-    Leave,
+    Interrupt,
 }
 
 /// Lines per batch, and batches of a rank on their way.
@@ -172,7 +172,7 @@ impl Shell {
                 tracing::error!("the coordinator refuses this worker: {reason}");
                 return ControlFlow::Break(exit::FAILED);
             }
-            Occurrence::Leave => Input::Leave,
+            Occurrence::Interrupt => Input::Interrupt,
             Occurrence::Fetched(fence, result) => {
                 let happening = Happening::Fetched(match result {
                     Ok(fetched) => {

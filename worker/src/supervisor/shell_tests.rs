@@ -6,7 +6,6 @@ use types::{Digest, FailureClass, Step};
 
 use super::*;
 use crate::supervisor::assignment::{Assignment, Report, StopMode};
-use crate::supervisor::cache::Cache;
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
 use crate::supervisor::samples::{assignment, script, settings};
 
@@ -25,7 +24,7 @@ impl Worker {
         let starter = script(script_text);
         let folder = WorkFolder::open(settings.work_dir.clone()).unwrap();
         let coordinator = fake();
-        let cache = Cache::open(folder.cache()).unwrap();
+        let cache = artifact::Store::open(folder.cache()).unwrap();
         let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
         let (teller, occurrences) = mpsc::channel(1024);
         let shell = Shell::new(
@@ -52,7 +51,7 @@ impl Worker {
     }
 
     async fn leave(&self) {
-        self.teller.send(Occurrence::Leave).await.unwrap();
+        self.teller.send(Occurrence::Interrupt).await.unwrap();
     }
 
     async fn exit_code(self) -> u8 {

@@ -2,35 +2,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use artifact::Store;
 use rand::RngExt;
 use types::{Digest, Failure, FailureClass};
 
-use super::cache::Cache;
 use super::coordinator::{Coordinator, DepotError};
 
 /// Moves artifacts between the coordinator's store and this host, for as long as it takes.
 pub(crate) struct Transfer {
     coordinator: Arc<dyn Coordinator>,
-    cache: Arc<Cache>,
+    cache: Store,
 }
 
 impl Transfer {
-    pub(crate) fn new(coordinator: Arc<dyn Coordinator>, cache: Cache) -> Self {
-        Self {
-            coordinator,
-            cache: Arc::new(cache),
-        }
+    pub(crate) fn new(coordinator: Arc<dyn Coordinator>, cache: Store) -> Self {
+        Self { coordinator, cache }
     }
 
     /// Where an artifact that was fetched is.
     pub(crate) fn path(&self, digest: Digest) -> PathBuf {
-        self.cache.path(digest)
+        self.cache.path(&digest)
     }
 
     /// Has an artifact on this host's disk, verified. A coordinator that is away is waited for.
     pub(crate) async fn fetch(&self, digest: Digest) -> Result<(), Failure> {
-        let cache = Arc::clone(&self.cache);
-        if on_disk(move || cache.holds(digest)).await? {
+        let cache = self.cache.clone();
+        if on_disk(move || is_whole(&cache, digest)).await? {
             return Ok(());
         }
         let mut pause = Backoff::default();
@@ -46,21 +43,25 @@ impl Transfer {
     }
 
     async fn fetch_once(&self, digest: Digest) -> Result<(), DepotError> {
-        let aside = self
-            .cache
-            .aside()
-            .map_err(|error| DepotError::Disk(error.to_string()))?;
+        let aside = self.cache.aside();
         self.coordinator.download(digest, &aside).await?;
-        let cache = Arc::clone(&self.cache);
-        on_disk(move || cache.take(digest, &aside))
-            .await
-            .map_err(|failure| DepotError::Disk(failure.message))
+        let cache = self.cache.clone();
+        on_disk(move || {
+            let taken = cache.take_file(&aside, Some(digest));
+            if taken.is_err() {
+                // the store clears it away at the next start at the latest
+                let _ = std::fs::remove_file(&aside);
+            }
+            taken.map(drop)
+        })
+        .await
+        .map_err(|failure| DepotError::Disk(failure.message))
     }
 
     /// Puts a file into the coordinator's store and gives its name there. A coordinator that is away is waited for.
     pub(crate) async fn send(&self, file: &Path) -> Result<Digest, Failure> {
         let path = file.to_owned();
-        let digest = on_disk(move || Cache::digest(&path)).await?;
+        let digest = on_disk(move || artifact::digest_of_file(&path)).await?;
         let mut pause = Backoff::default();
         loop {
             match self.coordinator.upload(digest, file).await {
@@ -70,6 +71,15 @@ impl Transfer {
                     pause.wait().await;
                 }
             }
+        }
+    }
+
+    /// Takes a file that was sent into this host's own cache: what comes next often needs it.
+    pub(crate) async fn keep(&self, digest: Digest, file: &Path) {
+        let (cache, path) = (self.cache.clone(), file.to_owned());
+        let kept = on_disk(move || cache.take_file(&path, Some(digest))).await;
+        if let Err(error) = kept {
+            tracing::debug!("not kept: {error}");
         }
     }
 }
@@ -115,13 +125,28 @@ impl Backoff {
     }
 }
 
+/// Whether an artifact is here as it should be.
+fn is_whole(cache: &Store, digest: Digest) -> Result<bool, artifact::Error> {
+    match cache.verify(&digest) {
+        Ok(()) => Ok(true),
+        Err(artifact::Error::Missing { .. }) => Ok(false),
+        Err(error @ artifact::Error::Damaged { .. }) => {
+            tracing::warn!("{error}; it is fetched again");
+            cache.remove(&digest)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Hashing gigabytes does not belong on the runtime's threads.
 async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, artifact::Error> + Send + 'static,
 ) -> Result<T, Failure> {
-    let result = match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(std::io::Error::other(error)),
+    let message = match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
     };
-    result.map_err(|error| Failure::new(FailureClass::TransientIo, error.to_string()))
+    Err(Failure::new(FailureClass::TransientIo, message))
 }

@@ -325,7 +325,7 @@ async fn a_task_runs_over_the_wire_from_input_to_goodbye() {
         panic!();
     };
     assert_eq!(finished.outputs["pseudo_labels"], input_digest);
-    worker.teller.send(Occurrence::Leave).await.unwrap();
+    worker.teller.send(Occurrence::Interrupt).await.unwrap();
     assert!(matches!(
         conversation.next().await,
         from_worker::Body::Draining(_) | from_worker::Body::Goodbye(_)
@@ -381,7 +381,7 @@ async fn a_coordinator_that_comes_back_finds_the_same_rank_and_every_report() {
         (1..=20).collect::<Vec<_>>()
     );
     assert!(points.values().all(|pid| *pid == points[&1]));
-    worker.teller.send(Occurrence::Leave).await.unwrap();
+    worker.teller.send(Occurrence::Interrupt).await.unwrap();
     assert_eq!(worker.exit_code().await, exit::OK);
 }
 
