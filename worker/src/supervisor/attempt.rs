@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::{Digest, Failure, FailureClass, Progress, Step, Timestamp};
+use types::{Digest, Failure, FailureClass, Progress, Step, TaskKind, Timestamp};
 
 use super::assignment::{Assignment, Report, StopMode};
 use super::ending::account_for;
@@ -346,7 +346,9 @@ impl Attempt {
                 self.end(End::Stopped, effects);
             }
             (Phase::Running { .. }, StopMode::Now) => self.kill(effects),
-            (Phase::Running { patience: None }, StopMode::Checkpoint) if !self.met => {
+            (Phase::Running { patience: None }, StopMode::Checkpoint)
+                if !self.has_something_to_save() =>
+            {
                 self.kill(effects);
             }
             (Phase::Running { patience: None }, StopMode::Checkpoint) => {
@@ -370,6 +372,11 @@ impl Attempt {
             )
             | (Phase::Ended, StopMode::Now) => {}
         }
+    }
+
+    /// Other tasks than training begin anew in any case.
+    fn has_something_to_save(&self) -> bool {
+        self.met && self.assignment.spec.kind() == TaskKind::Train
     }
 
     fn lease_over(&mut self, effects: &mut Vec<Effect>) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::supervisor::samples::{assignment, point};
+use crate::supervisor::samples::{assignment, point, training};
 
 const KILLED: Exit = Exit {
     signal: Some(9),
@@ -20,7 +20,11 @@ struct Scene {
 
 impl Scene {
     fn running(rank: u32) -> Self {
-        let (attempt, effects) = Attempt::new(assignment(1, rank), Limits::default());
+        Self::of(training(1, rank))
+    }
+
+    fn of(assignment: Arc<Assignment>) -> Self {
+        let (attempt, effects) = Attempt::new(assignment, Limits::default());
         assert_eq!(effects, [Deed::Fetch.into()]);
         let mut scene = Self {
             attempt,
@@ -94,14 +98,14 @@ fn failure(effects: &[Effect]) -> &Failure {
 
 fn finished_with_one_output() -> Message {
     Message::Finished {
-        outputs: BTreeMap::from([("pseudo_labels".to_owned(), PathBuf::from("/scratch/p"))]),
+        outputs: BTreeMap::from([("checkpoint".to_owned(), PathBuf::from("/scratch/p"))]),
     }
 }
 
 #[test]
 fn a_result_is_reported_when_it_is_in_the_store_and_the_process_is_gone() {
     let mut scene = Scene::running(0);
-    let what = Upload::Output("pseudo_labels".to_owned());
+    let what = Upload::Output("checkpoint".to_owned());
     let file = PathBuf::from("/scratch/p");
     let upload = Effect::Do(Deed::Upload {
         what: what.clone(),
@@ -110,7 +114,7 @@ fn a_result_is_reported_when_it_is_in_the_store_and_the_process_is_gone() {
     assert_eq!(scene.says(finished_with_one_output()), [upload]);
     assert_eq!(scene.exits(WELL), []);
     assert!(!scene.attempt.is_over());
-    let outputs = BTreeMap::from([("pseudo_labels".to_owned(), Digest::of(b"x"))]);
+    let outputs = BTreeMap::from([("checkpoint".to_owned(), Digest::of(b"x"))]);
     assert_eq!(
         scene.uploaded(what),
         [Effect::Report(Report::Finished { outputs })]
@@ -151,7 +155,7 @@ fn a_missing_output_is_a_failure() {
     let outputs = BTreeMap::new();
     assert_eq!(scene.says(Message::Finished { outputs }), []);
     let effects = scene.exits(WELL);
-    assert!(failure(&effects).message.contains("pseudo_labels"));
+    assert!(failure(&effects).message.contains("checkpoint"));
 }
 
 #[test]
@@ -254,6 +258,16 @@ fn stop_now_kills_and_gives_up_what_is_on_its_way() {
         scene.exits(KILLED),
         [Deed::AbortUploads.into(), Effect::Report(Report::Stopped)]
     );
+}
+
+#[test]
+fn what_makes_no_checkpoints_is_not_asked_for_one() {
+    let mut scene = Scene::of(assignment(1, 0));
+    assert_eq!(
+        scene.then(Happening::Stop(StopMode::Checkpoint)),
+        [Deed::Kill.into()]
+    );
+    assert_eq!(scene.exits(KILLED), [Effect::Report(Report::Stopped)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::protocol::Message;
 use crate::supervisor::process::Exit;
-use crate::supervisor::samples::{assignment, device_spec, point};
+use crate::supervisor::samples::{assignment, point, training};
 
 const LEASE: Duration = Duration::from_secs(120);
 
@@ -146,10 +146,8 @@ fn a_newer_attempt_drives_out_the_older_one() {
 fn device_and_host_slot_are_independent() {
     let mut scene = Scene::attached();
     scene.start(1);
-    let mut predict = Assignment::clone(&assignment(2, 0));
-    predict.spec = device_spec();
     assert_eq!(
-        scene.then(Input::Start(Arc::new(predict))),
+        scene.then(Input::Start(training(2, 0))),
         [deed(2, Deed::Fetch)]
     );
 }
@@ -181,15 +179,11 @@ fn a_worker_leaves_when_its_ranks_have_and_all_is_acknowledged() {
     scene.start(1);
     assert_eq!(
         scene.then(Input::Leave),
-        [
-            Action::Draining,
-            deed(1, Deed::Tell(crate::protocol::Command::Stop))
-        ]
+        [Action::Draining, deed(1, Deed::Kill)]
     );
     // what comes now is handed back
     let actions = scene.then(Input::Start(assignment(9, 1)));
     assert!(matches!(&actions[..], [Action::Send(numbered)] if numbered.report == Report::Stopped));
-    scene.rank(1, Happening::Said(Message::Stopped));
     let actions = scene.rank(1, exited());
     assert_eq!(sent(&actions), [3]);
     assert_eq!(
@@ -204,7 +198,6 @@ fn nobody_waits_for_ever_for_a_coordinator_that_is_gone() {
     scene.start(1);
     scene.then(Input::Detached);
     scene.then(Input::Leave);
-    scene.rank(1, Happening::Said(Message::Stopped));
     assert_eq!(scene.rank(1, exited()), []);
     assert_eq!(scene.later(9), []);
     assert_eq!(scene.later(1), [Action::Exit { connected: false }]);

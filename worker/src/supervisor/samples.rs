@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use types::{
-    Architecture, CrnnSettings, DataSettings, DecibelFloor, EmbeddingPooling, Fence, MemberName,
-    MetricPoint, ModelSettings, PredictSpec, PseudoLabelSpec, Rank, RuntimeSettings, Split, Step,
-    TaskName, TaskSpec, TransformerSettings, WorkerId,
+    Architecture, AugmentationSettings, CrnnSettings, DataSettings, DecibelFloor, EmbeddingPooling,
+    Fence, LossWeights, MemberName, MetricPoint, MicrobatchSizes, ModelSettings, OptimizerKind,
+    OptimizerSettings, PseudoLabelSpec, Rank, RuntimeSettings, SelfSupervisedSettings, Step,
+    TaskName, TaskSpec, TrainSpec, TrainingSettings, TransformerSettings, WorkerId,
 };
 
 use super::assignment::Assignment;
@@ -26,12 +27,12 @@ pub(crate) fn host_spec() -> TaskSpec {
     })
 }
 
-/// A task that takes the device; its content does not matter to a supervisor.
-pub(crate) fn device_spec() -> TaskSpec {
-    TaskSpec::Predict(PredictSpec {
+/// A task that takes the device and makes checkpoints; its content does not matter to a supervisor.
+pub(crate) fn train_spec() -> TaskSpec {
+    TaskSpec::Train(TrainSpec {
         seed: 1,
-        iteration: 0,
-        stage: 0,
+        iteration: 1,
+        stage: 1,
         member: MemberName::new("tiny").unwrap(),
         model: ModelSettings {
             architecture: Architecture::AtstFrame,
@@ -58,10 +59,50 @@ pub(crate) fn device_spec() -> TaskSpec {
             exclude: BTreeMap::new(),
             manifest: None,
         },
-        split: Split::WeakTrain,
-        shard: 0,
-        num_shards: 1,
-        batch_size: 1,
+        training: TrainingSettings {
+            epochs: 1,
+            microbatch: MicrobatchSizes {
+                maestro: 1,
+                strong: 1,
+                synth: 1,
+                weak: 1,
+                unlabeled: 1,
+            },
+            microbatches_per_step: 1,
+            loss: LossWeights {
+                maestro: 1.0,
+                strong: 1.0,
+                synth: 1.0,
+                weak: 1.0,
+                self_supervised: 0.0,
+                pseudo: 0.0,
+            },
+            self_supervised: SelfSupervisedSettings {
+                warmup_steps: 0,
+                max_factor: 1.0,
+                no_class_mask: false,
+                exclude_maestro_weak: false,
+                interpolation_consistency: false,
+            },
+            optimizer: OptimizerSettings {
+                kind: OptimizerKind::Adam,
+                lr_cnn: 1e-3,
+                lr_rnn: 1e-3,
+                lr_transformer: 1e-3,
+                layer_factor: 1.0,
+                weight_decay: 0.0,
+                warmup_steps: 0,
+            },
+            ema_factor: 0.9,
+            dropout: 0.0,
+            augmentation: AugmentationSettings {
+                mixup_probability: 0.0,
+                mixup_alpha: 0.2,
+                time_mask: false,
+                time_mask_min: 0.05,
+                time_mask_max: 0.3,
+            },
+        },
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1,
             threads: 1,
@@ -81,6 +122,15 @@ pub(crate) fn assignment(fence: u64, rank: u32) -> Arc<Assignment> {
         outputs: vec!["pseudo_labels".to_owned()],
         resume: None,
         manifest: None,
+    })
+}
+
+pub(crate) fn training(fence: u64, rank: u32) -> Arc<Assignment> {
+    Arc::new(Assignment {
+        task: TaskName::new("i1.s1.tiny.train").unwrap(),
+        spec: train_spec(),
+        outputs: vec!["checkpoint".to_owned()],
+        ..Assignment::clone(&assignment(fence, rank))
     })
 }
 

@@ -7,7 +7,7 @@ use types::{Digest, FailureClass, Step};
 use super::*;
 use crate::supervisor::assignment::{Assignment, Report, StopMode};
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
-use crate::supervisor::samples::{assignment, script, settings};
+use crate::supervisor::samples::{assignment, script, settings, training};
 
 /// A worker whose rank is a shell script that begins with `read start`.
 struct Worker {
@@ -214,7 +214,7 @@ async fn a_stop_in_order_hands_in_a_checkpoint() {
         echo '{"says":"stopped"}'"#,
     );
     let mut connection = worker.connect().await;
-    connection.say(start(assignment(1, 0))).await;
+    connection.say(start(training(1, 0))).await;
     assert_eq!(connection.report().await, Report::Started);
     worker.leave().await;
     assert_eq!(
@@ -265,7 +265,7 @@ async fn the_second_signal_leaves_nothing_behind() {
     );
     let pid_file = worker._folder.path().join("work/pid");
     let mut connection = worker.connect().await;
-    connection.say(start(assignment(1, 0))).await;
+    connection.say(start(training(1, 0))).await;
     assert_eq!(connection.report().await, Report::Started);
     assert!(matches!(connection.report().await, Report::Metrics(_)));
     let pid = std::fs::read_to_string(pid_file).unwrap();
