@@ -10,6 +10,7 @@
 )]
 
 mod demo;
+mod demo_data;
 mod libtorch;
 mod shell;
 mod test;
@@ -32,6 +33,8 @@ enum Verb {
     Demo(demo::Args),
     /// Run every test
     Test(test::Args),
+    /// Make the demo's data: a small look-alike of DESED and MAESTRO Real from recordings in Debian packages
+    DemoData(demo_data::Args),
     /// Fetch the pinned libtorch into .libtorch/
     Libtorch(libtorch::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Libtorch(args) => libtorch::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
