@@ -1,4 +1,5 @@
 //! What a store promises: whole or not at all, and never bad bytes for good ones.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
