@@ -9,17 +9,20 @@ use crate::protocol::Device;
 
 /// Owns one device and lends it to a coordinator.
 ///
-/// A worker connects to its coordinator, takes its orders, and runs each of them in a process of its own (a "rank"), which
-/// may crash without harm. It goes on training while the coordinator is away, and reports when it is back.
+/// A worker connects to its coordinator, takes its orders, and runs each of them in a
+/// process of its own (a "rank"), which may crash without harm. It goes on training while
+/// the coordinator is away, and reports when it is back.
 ///
 /// One worker per device:
 ///
 ///   worker --gpu 0 --coordinator http://head:7070
 ///   worker --cpu
 ///
-/// Ctrl-C stops in order: the rank writes a checkpoint, hands it in, and the worker leaves. Ctrl-C again stops at once.
+/// Ctrl-C stops in order: the rank writes a checkpoint, hands it in, and the worker leaves.
+/// Ctrl-C again stops at once.
 ///
-/// Exit codes: 0 left in order; 1 failed; 2 wrong command line; 3 the device is not there; 130 stopped at once.
+/// Exit codes: 0 left in order, 1 failed, 2 wrong command line, 3 the device is not there,
+/// 130 stopped at once.
 #[derive(Debug, Parser)]
 #[command(
     name = "worker",
