@@ -1,4 +1,8 @@
 //! The real program, with real rank processes, against a coordinator over loopback.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers may fail like the test"
+)]
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -38,13 +42,16 @@ impl Workers for Coordinator {
         request: Request<Streaming<v1::FromWorker>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let (to_worker, replies) = mpsc::channel(64);
-        let say = |body| to_worker.try_send(Ok(v1::ToWorker { body: Some(body) }));
+        let say = |body| {
+            let said = Ok(v1::ToWorker { body: Some(body) });
+            assert!(to_worker.try_send(said).is_ok(), "a new channel has room");
+        };
         let welcome = v1::Welcome {
             heartbeat_ms: 100,
             lost_after_ms: 60_000,
         };
-        let _ = say(to_worker::Body::Welcome(welcome));
-        let _ = say(to_worker::Body::StartRank(self.order.clone()));
+        say(to_worker::Body::Welcome(welcome));
+        say(to_worker::Body::StartRank(self.order.clone()));
         let (mut said, reports) = (request.into_inner(), self.reports.clone());
         tokio::spawn(async move {
             while let Ok(Some(message)) = said.message().await {
