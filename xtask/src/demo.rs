@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::{libtorch, shell};
+use crate::{demo_data, libtorch, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,6 +24,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     shell::step(
         "building coordinator and worker (release)",
         shell::cargo().args(["build", "--release", "-p", "coordinator", "-p", "worker"]),
+    )?;
+    demo_data::ensure(
+        &shell::root().join("data/demo"),
+        &shell::root().join("data/cache"),
+        args.synthetic,
     )?;
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| shell::root().join("target"), Into::into);

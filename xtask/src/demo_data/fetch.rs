@@ -156,7 +156,7 @@ fn said(output: &Output) -> String {
     let mut lines = String::new();
     for line in text
         .lines()
-        .filter(|line| line.starts_with("E:") || line.contains("rror"))
+        .filter(|line| line.starts_with("E:") || line.starts_with("W: Failed"))
     {
         lines.push_str(line.trim());
         lines.push(' ');

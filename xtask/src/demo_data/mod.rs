@@ -21,6 +21,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use dataset::synthetic;
 
+use self::bank::{Bank, Source};
 use crate::shell;
 
 /// Part of every seed and of the marker: a change of the code that changes a sample changes this.
@@ -81,23 +82,23 @@ pub(crate) fn ensure(out: &Path, cache: &Path, synthetic: bool) -> Result<()> {
         Err(_) => {}
     }
     let started = Instant::now();
+    // Whatever can go wrong with downloads goes wrong before anything is written.
+    let recordings = match synthetic {
+        true => None,
+        false => Some(recordings(cache)?),
+    };
     let aside = beside(out, "part");
     remove(&aside)?;
     fs::create_dir_all(&aside).with_context(|| format!("cannot make {}", aside.display()))?;
-    if synthetic {
-        shell::say("demo data: a procedural set");
-        synthetic::write(&aside, &synthetic::Sizes::demo(), SYNTHETIC_SEED)?;
-    } else {
-        let sources = bank::sources(bank::LIST)?;
-        shell::say(format!(
-            "demo data: {} recordings from Debian packages (about 125 MB, once)",
-            sources.len()
-        ));
-        fetch::ensure(&sources, cache)?;
-        shell::say("reading the recordings");
-        let bank = bank::Bank::load(&sources, cache)?;
-        build::build(&bank, &aside, &build::Sizes::DEMO)?;
-        write(&aside.join("ATTRIBUTION"), &bank::attribution(&sources))?;
+    match recordings {
+        None => {
+            shell::say("demo data: a procedural set");
+            synthetic::write(&aside, &synthetic::Sizes::demo(), SYNTHETIC_SEED)?;
+        }
+        Some((bank, sources)) => {
+            build::build(&bank, &aside, &build::Sizes::DEMO)?;
+            write(&aside.join("ATTRIBUTION"), &bank::attribution(&sources))?;
+        }
     }
     write(&aside.join(MARKER), &version)?;
     publish(&aside, out)?;
@@ -107,6 +108,18 @@ pub(crate) fn ensure(out: &Path, cache: &Path, synthetic: bool) -> Result<()> {
         started.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// The recordings, downloaded if they are not in the cache.
+fn recordings(cache: &Path) -> Result<(Bank, Vec<Source>)> {
+    let sources = bank::sources(bank::LIST)?;
+    shell::say(format!(
+        "demo data: {} recordings from Debian packages (about 125 MB, once)",
+        sources.len()
+    ));
+    fetch::ensure(&sources, cache)?;
+    shell::say("reading the recordings");
+    Ok((Bank::load(&sources, cache)?, sources))
 }
 
 /// What a set is made from, in one line.
