@@ -51,6 +51,8 @@ pub struct Waveform {
     pub samples: Vec<f32>,
     /// Where in the file they begin, in seconds, rounded to milliseconds; 0 unless the file is longer than 10 s.
     pub crop_onset: f64,
+    /// Whether the file is longer than 10 s, so that another crop would give other samples.
+    pub cropped: bool,
 }
 
 impl Clip {
@@ -117,6 +119,7 @@ fn fit(mut samples: Vec<f32>, crop_seed: u64) -> Waveform {
         return Waveform {
             samples,
             crop_onset: 0.0,
+            cropped: false,
         };
     }
     let start = crop_start(surplus, crop_seed);
@@ -126,6 +129,7 @@ fn fit(mut samples: Vec<f32>, crop_seed: u64) -> Waveform {
     Waveform {
         samples,
         crop_onset: (seconds * 1000.0).round_ties_even() / 1000.0,
+        cropped: true,
     }
 }
 

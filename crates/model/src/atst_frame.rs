@@ -48,7 +48,6 @@ impl AtstFrame {
     }
 
     /// (batch, 1, 64, frames) to (batch, frames/4, dim).
-    #[must_use]
     pub fn forward(&self, features: &Tensor) -> Tensor {
         self.forward_with(features, |_, _| ())
     }

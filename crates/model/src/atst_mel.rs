@@ -40,7 +40,6 @@ impl AtstMel {
     }
 
     /// (batch, samples) to (batch, 1, 64, frames).
-    #[must_use]
     pub fn forward(&self, waveforms: &Tensor) -> Tensor {
         self.steps(waveforms).normalised
     }
@@ -49,24 +48,42 @@ impl AtstMel {
     #[must_use]
     pub fn steps(&self, waveforms: &Tensor) -> AtstMelSteps {
         let power = self.mel.forward(waveforms);
-        let decibels = power.clamp_min(1e-10).log10() * 10.0;
+        let decibels = self.apply_floor(&Self::unbounded_decibels(&power));
+        AtstMelSteps {
+            normalised: Self::normalise(&decibels),
+            power,
+            decibels,
+        }
+    }
+
+    /// The part of [`Self::forward`] that looks at each clip alone: (batch, samples) to (batch, 64, frames).
+    pub fn by_clip(&self, waveforms: &Tensor) -> Tensor {
+        Self::unbounded_decibels(&self.mel.forward(waveforms))
+    }
+
+    /// The rest of [`Self::forward`].
+    pub fn finish(&self, by_clip: &Tensor) -> Tensor {
+        Self::normalise(&self.apply_floor(by_clip))
+    }
+
+    fn unbounded_decibels(power: &Tensor) -> Tensor {
+        power.clamp_min(1e-10).log10() * 10.0
+    }
+
+    fn apply_floor(&self, decibels: &Tensor) -> Tensor {
         let loudest = match self.floor {
             // the batch axis counts as a channel axis in the original (recipe T8)
             DecibelFloor::Batch => decibels.max(),
             DecibelFloor::Clip => decibels.amax([1, 2].as_slice(), true),
         };
-        let decibels = decibels.maximum(&(loudest - TOP_DECIBELS));
-        let normalised =
-            ((decibels.clamp(-50.0, 80.0) - MIN) / (MAX - MIN) * 2.0 - 1.0).unsqueeze(1);
-        AtstMelSteps {
-            power,
-            decibels,
-            normalised,
-        }
+        decibels.maximum(&(loudest - TOP_DECIBELS))
+    }
+
+    fn normalise(decibels: &Tensor) -> Tensor {
+        ((decibels.clamp(-50.0, 80.0) - MIN) / (MAX - MIN) * 2.0 - 1.0).unsqueeze(1)
     }
 
     /// (513, 64).
-    #[must_use]
     pub fn filters(&self) -> &Tensor {
         &self.mel.filters
     }

@@ -21,19 +21,16 @@ impl CrnnMel {
     }
 
     /// (batch, samples) to the linear mel (batch, 1, 128, frames), on which augmentation acts (recipe T14).
-    #[must_use]
     pub fn forward(&self, waveforms: &Tensor) -> Tensor {
         self.mel.forward(waveforms).unsqueeze(1)
     }
 
     /// Decibels in [−50, 80] of a linear mel (batch, 1, 128, frames).
-    #[must_use]
     pub fn decibels(mel: &Tensor) -> Tensor {
         (mel.clamp_min(1e-5).log10() * 20.0).clamp(-50.0, 80.0)
     }
 
     /// Decibels brought to [−1, 1] by each clip's own minimum and maximum.
-    #[must_use]
     pub fn min_max(decibels: &Tensor) -> Tensor {
         let low = decibels.amin([1, 2, 3].as_slice(), true);
         let high = decibels.amax([1, 2, 3].as_slice(), true);
@@ -41,13 +38,11 @@ impl CrnnMel {
     }
 
     /// [`Self::decibels`] then [`Self::min_max`]: the CRNN's input.
-    #[must_use]
     pub fn scale(mel: &Tensor) -> Tensor {
         Self::min_max(&Self::decibels(mel))
     }
 
     /// (1025, 128).
-    #[must_use]
     pub fn filters(&self) -> &Tensor {
         &self.mel.filters
     }

@@ -32,16 +32,29 @@ impl FrontEnds {
     }
 
     /// (batch, samples) to the linear CRNN mel (batch, 1, 128, 626).
-    #[must_use]
     pub fn crnn(&self, waveforms: &Tensor) -> Tensor {
         self.crnn.forward(waveforms)
     }
 
     /// (batch, samples) to the transformer's normalised features (batch, 1, bands, frames).
-    #[must_use]
     pub fn transformer(&self, waveforms: &Tensor) -> Tensor {
         match &self.transformer {
             TransformerFrontEnd::Atst(mel) => mel.forward(waveforms),
+        }
+    }
+
+    /// The part of [`Self::transformer`] that looks at each clip alone, so that it can be kept: (batch, samples) to
+    /// (batch, bands, frames).
+    pub fn transformer_by_clip(&self, waveforms: &Tensor) -> Tensor {
+        match &self.transformer {
+            TransformerFrontEnd::Atst(mel) => mel.by_clip(waveforms),
+        }
+    }
+
+    /// The rest of [`Self::transformer`], which may look at the whole batch (recipe T8).
+    pub fn finish_transformer(&self, by_clip: &Tensor) -> Tensor {
+        match &self.transformer {
+            TransformerFrontEnd::Atst(mel) => mel.finish(by_clip),
         }
     }
 }

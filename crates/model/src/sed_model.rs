@@ -76,7 +76,6 @@ pub struct EmbeddingPath {
 
 impl EmbeddingPath {
     /// (batch, 1, bands, frames) to (batch, tokens, embedding dim).
-    #[must_use]
     pub fn forward(&self, features: &Tensor) -> Tensor {
         self.project(&self.transformer.forward(features))
     }
@@ -88,7 +87,6 @@ impl EmbeddingPath {
     }
 
     /// The wrapper's part: 250 steps, then the frozen projection; nothing where there is no wrapper.
-    #[must_use]
     pub fn project(&self, x: &Tensor) -> Tensor {
         let Some(head) = &self.audioset_head else {
             return x.shallow_clone();
@@ -209,7 +207,6 @@ impl SedModel {
     }
 
     /// Frame logits in eval mode from both front-ends' outputs: (batch, 156, 27).
-    #[must_use]
     pub fn frame_logits(&self, crnn_input: &Tensor, transformer_features: &Tensor) -> Tensor {
         tch::no_grad(|| {
             let embeddings = self.embedding.forward(transformer_features);
@@ -248,7 +245,6 @@ impl SedModel {
 }
 
 /// (batch, tokens, dim) to (batch, frames, dim).
-#[must_use]
 pub fn pool_embeddings(embeddings: &Tensor, pooling: EmbeddingPooling, frames: i64) -> Tensor {
     let x = embeddings.transpose(1, 2);
     let x = match pooling {

@@ -22,7 +22,6 @@ impl Transformer {
     }
 
     /// (batch, 1, bands, frames) to (batch, tokens, dim).
-    #[must_use]
     pub fn forward(&self, features: &Tensor) -> Tensor {
         match self {
             Self::AtstFrame(transformer) => transformer.forward(features),
@@ -30,10 +29,14 @@ impl Transformer {
     }
 }
 
-/// The optimizer group of a transformer's parameter, counted from the output side (recipe 7.2): 0 for the last norm,
-/// 1 for the last block, …, `depth` for block 0, `depth + 1` for the embeddings.
+/// Blocks of every published transformer.
+const PUBLISHED_DEPTH: usize = 12;
+
+/// The optimizer group of a transformer's parameter, counted from the output side (recipe 7.2): 0 for the last norm, 1 for
+/// block 11, …, 12 for block 0, 13 for the embeddings. As in the reference, a shallower network's blocks are counted as the
+/// lower ones of twelve.
 pub(crate) fn layer_group(settings: &ModelSettings, name: &str) -> usize {
-    let depth = settings.transformer.depth as usize;
+    let depth = PUBLISHED_DEPTH.max(settings.transformer.depth as usize);
     match settings.architecture {
         Architecture::AtstFrame => {
             if name.contains("norm_frame.") {

@@ -1,4 +1,5 @@
 //! Files of tensors: what is written is read back, and damage is named.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::fs;

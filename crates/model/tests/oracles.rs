@@ -1,4 +1,5 @@
 //! The networks against the reference's values.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod oracle;
 

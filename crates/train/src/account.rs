@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::Error;
 use crate::batch::Itinerary;
+use crate::learner::Learned;
 use crate::losses::Losses;
 
 /// Columns before the losses: whether the micro-batch exists, whether its rank was asked to stop.
@@ -45,15 +46,15 @@ impl Account {
         }
     }
 
-    /// Enters one micro-batch. Statistics: student's, teacher's.
-    pub(crate) fn enter(&self, microbatch: u32, losses: &Losses, statistics: [Option<Tensor>; 2]) {
+    /// Enters one micro-batch.
+    pub(crate) fn enter(&self, microbatch: u32, learned: &Learned) {
         let row = self.rows.get(i64::from(microbatch - self.first));
         let _ = row.narrow(0, 0, 1).fill_(1.0);
-        row.narrow(0, FLAGS, LOSSES).copy_(&losses.values());
-        for (index, measured) in (0..).zip(statistics) {
+        row.narrow(0, FLAGS, LOSSES).copy_(&learned.losses.values());
+        for (index, measured) in (0..).zip(&learned.statistics) {
             if let Some(measured) = measured {
                 let start = FLAGS + LOSSES + index * self.statistics;
-                row.narrow(0, start, self.statistics).copy_(&measured);
+                row.narrow(0, start, self.statistics).copy_(measured);
             }
         }
     }

@@ -1,24 +1,15 @@
 //! From a batch of waveforms to what student and teacher see, and what they should say (recipe 6.6, 2.5).
 
-use model::FrontEnds;
 use tch::{Kind, Tensor};
 use types::AugmentationSettings;
 
 use crate::batch::Batch;
 use crate::draws::{Draws, Place, Purpose};
+use crate::features::{FeatureMaker, Features};
 use crate::losses::Targets;
 use crate::mixup::Mixup;
 use crate::time_mask::TimeMask;
 use crate::{Error, FRAMES, Layout};
-
-/// Both front-ends' features of a batch.
-#[derive(Debug)]
-pub(crate) struct Features {
-    /// (batch, 1, 128, 626), linear.
-    pub(crate) mel: Tensor,
-    /// (batch, 1, bands, frames), normalised.
-    pub(crate) transformer: Tensor,
-}
 
 impl Features {
     fn shallow_clone(&self) -> Self {
@@ -44,28 +35,30 @@ impl Features {
 
 /// A micro-batch as the networks see it.
 #[derive(Debug)]
-pub(crate) struct Inputs {
-    pub(crate) student: Features,
+pub struct Inputs {
+    /// What the student sees.
+    pub student: Features,
     /// In stage 1 the student's own.
-    pub(crate) teacher: Features,
+    pub teacher: Features,
     /// (batch, 27), bool, enlarged by mixing.
-    pub(crate) mask: Tensor,
-    pub(crate) targets: Targets,
+    pub mask: Tensor,
+    /// What both should say.
+    pub targets: Targets,
     /// How it was mixed, if it was.
-    pub(crate) mixup: Option<Mixup>,
+    pub mixup: Option<Mixup>,
 }
 
 /// Makes the features and changes them. Nothing here is in a graph; the batch's own tensors are changed in place.
 pub(crate) fn inputs(
     stage: u32,
     layout: &Layout,
-    front_ends: &FrontEnds,
-    batch: Batch,
+    front_ends: &FeatureMaker,
+    mut batch: Batch,
     settings: &AugmentationSettings,
     draws: &Draws,
     place: Place,
 ) -> Result<Inputs, Error> {
-    let device = batch.waveforms.device();
+    let device = front_ends.device();
     let mut rng = draws.generator(Purpose::Mixup, place);
     let (probability, alpha) = (settings.mixup_probability, settings.mixup_alpha);
     let mixup = Mixup::draw(&mut rng, layout, probability, alpha, device)?;
@@ -75,10 +68,7 @@ pub(crate) fn inputs(
     });
 
     tch::no_grad(|| {
-        let clean = Features {
-            mel: front_ends.crnn(&batch.waveforms),
-            transformer: front_ends.transformer(&batch.waveforms),
-        };
+        let clean = front_ends.features(std::mem::take(&mut batch.sounds));
         let mut labels = Labels::new(layout, batch);
         let (student, teacher) = if stage == 1 {
             let student = mix(layout, &clean, &mut labels, mixup.as_ref());

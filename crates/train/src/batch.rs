@@ -9,20 +9,19 @@ use dataset::{Clip, Epoch, Sampler, SetKind, TrainSet};
 use tch::{Device, Kind, Tensor};
 
 use crate::draws::Place;
+use crate::features::{FeatureCache, Sound};
 use crate::pseudo_labels::PseudoLabels;
 use crate::schedule::Calendar;
 use crate::{CLASSES, Error, FRAMES};
 
-/// Samples of a clip.
-const SAMPLES: usize = dataset::CLIP_SAMPLES;
 /// Micro-batches that each thread may be ahead.
 const AHEAD: usize = 2;
 
 /// One micro-batch in batch order (recipe 1.8).
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// (batch, 160 000).
-    pub(crate) waveforms: Tensor,
+    /// In batch order.
+    pub(crate) sounds: Vec<Sound>,
     /// (batch, 27, 156).
     pub(crate) labels: Tensor,
     /// (batch, 27, 156), probabilities.
@@ -32,9 +31,9 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn to_device(&self, device: Device) -> Self {
+    pub(crate) fn moved_to(self, device: Device) -> Self {
         Self {
-            waveforms: self.waveforms.to_device(device),
+            sounds: self.sounds,
             labels: self.labels.to_device(device),
             pseudo: self.pseudo.as_ref().map(|pseudo| pseudo.to_device(device)),
             mask: self.mask.to_device(device),
@@ -48,6 +47,7 @@ pub(crate) struct BatchSource {
     pub(crate) sets: TrainSet,
     pub(crate) sampler: Sampler,
     pub(crate) pseudo: Option<PseudoLabels>,
+    pub(crate) cache: Arc<FeatureCache>,
     pub(crate) seed: u64,
 }
 
@@ -63,14 +63,14 @@ impl BatchSource {
             .filter_map(|(kind, index)| self.sets.item(kind, index))
             .collect();
         let count = clips.len();
-        let mut waveforms = Vec::with_capacity(count * SAMPLES);
+        let mut sounds = Vec::with_capacity(count);
         let mut labels = Vec::with_capacity(count * (CLASSES * FRAMES) as usize);
         let mut mask = Vec::with_capacity(count * CLASSES as usize);
         let mut pseudo = Vec::new();
         for clip in clips {
-            let waveform = clip.read(self.crop_seed(place, clip))?;
-            waveforms.extend_from_slice(&waveform.samples);
-            labels.extend_from_slice(clip.labels(waveform.crop_onset).values());
+            let (sound, crop_onset) = self.sound(place, clip)?;
+            sounds.push(sound);
+            labels.extend_from_slice(clip.labels(crop_onset).values());
             mask.extend(clip.mask().map(|valid| valid > 0.0));
             if let Some(labels) = &self.pseudo {
                 pseudo.push(
@@ -82,13 +82,26 @@ impl BatchSource {
         }
         let count = count as i64;
         Ok(Batch {
-            waveforms: Tensor::from_slice(&waveforms).view([count, SAMPLES as i64]),
+            sounds,
             labels: Tensor::from_slice(&labels).view([count, CLASSES, FRAMES]),
             pseudo: (!pseudo.is_empty()).then(|| Tensor::stack(&pseudo, 0)),
             mask: Tensor::from_slice(&mask)
                 .view([count, CLASSES])
                 .to_kind(Kind::Bool),
         })
+    }
+
+    /// A clip's sound, and where in its file it begins.
+    fn sound(&self, place: Place, clip: &Clip) -> Result<(Sound, f64), Error> {
+        if let Some(features) = self.cache.get(clip) {
+            return Ok((Sound::Known(features), 0.0));
+        }
+        let waveform = clip.read(self.crop_seed(place, clip))?;
+        let sound = Sound::Heard {
+            waveform: Tensor::from_slice(&waveform.samples).unsqueeze(0),
+            key: (!waveform.cropped).then(|| FeatureCache::key(clip)),
+        };
+        Ok((sound, waveform.crop_onset))
     }
 
     fn crop_seed(&self, place: Place, clip: &Clip) -> u64 {

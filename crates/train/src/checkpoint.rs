@@ -6,7 +6,7 @@ use std::path::Path;
 use model::{SedModel, TensorFile, write_tensors};
 use types::TrainSpec;
 
-use crate::{Error, Optimizer};
+use crate::{Error, Learner, Optimizer};
 
 /// Names of the student's tensors begin with this,
 pub(crate) const STUDENT: &str = "student.";
@@ -19,11 +19,10 @@ pub(crate) fn save(
     path: &Path,
     spec: &TrainSpec,
     step: u64,
-    (student, teacher): (&SedModel, &SedModel),
-    optimizer: &Optimizer,
+    learner: &Learner,
 ) -> Result<(), Error> {
-    let mut tensors = optimizer.tensors();
-    for (prefix, model) in [(STUDENT, student), (TEACHER, teacher)] {
+    let mut tensors = learner.optimizer().tensors();
+    for (prefix, model) in [(STUDENT, learner.student()), (TEACHER, learner.teacher())] {
         tensors.extend(
             model
                 .store()

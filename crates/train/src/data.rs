@@ -20,7 +20,7 @@ pub(crate) fn check_data(data: &DataSettings, manifest: Option<&Path>) -> Result
         None => Ok(()),
         Some(difference) => Err(Error::OtherData {
             root: data.root.clone(),
-            difference,
+            difference: Box::new(difference),
         }),
     }
 }

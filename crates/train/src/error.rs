@@ -31,7 +31,7 @@ pub enum Error {
         /// The data root.
         root: PathBuf,
         /// The first file that differs.
-        difference: dataset::Difference,
+        difference: Box<dataset::Difference>,
     },
     /// Scores and ground truth.
     #[error(transparent)]

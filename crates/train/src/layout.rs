@@ -12,7 +12,6 @@ pub struct Rows {
 
 impl Rows {
     /// These rows of a tensor whose first axis is the batch.
-    #[must_use]
     pub fn of(self, tensor: &Tensor) -> Tensor {
         tensor.narrow(0, self.start, self.len)
     }

@@ -4,8 +4,8 @@
 //! metrics and checkpoints; nothing here knows of a coordinator.
 //!
 //! The way of a micro-batch, file by file: `batch` (decoded ahead) → `augment` (features, [`Mixup`], [`TimeMask`], targets) →
-//! `training` (student, teacher, `losses`, backward) → `account` (what ranks tell each other) → [`Optimizer`], [`Averager`] →
-//! `checkpoint`.
+//! [`Learner`] (student, teacher, [`losses`](fn@losses), backward) → `account` (what ranks tell each other) → [`Optimizer`],
+//! [`Averager`] → `checkpoint`; `training` is the loop around it.
 
 mod account;
 mod augment;
@@ -17,7 +17,9 @@ mod draws;
 mod ema;
 mod error;
 mod evaluate;
+mod features;
 mod layout;
+mod learner;
 mod logits;
 mod losses;
 mod mixup;
@@ -28,10 +30,13 @@ mod schedule;
 mod time_mask;
 mod training;
 
+pub use augment::Inputs;
 pub use context::{Host, Outcome, RankContext};
 pub use ema::Averager;
 pub use error::Error;
+pub use features::Features;
 pub use layout::{Layout, Rows};
+pub use learner::{Learned, Learner};
 pub use losses::{LossSettings, Losses, Outputs, Targets, losses};
 pub use mixup::{Mixing, Mixup};
 pub use optimizer::{Optimizer, base_rate};

@@ -80,7 +80,6 @@ impl Losses {
     ];
 
     /// One value per name, (7), outside the graph.
-    #[must_use]
     pub fn values(&self) -> Tensor {
         let terms = [
             &self.total,

@@ -44,7 +44,6 @@ impl Mixing {
     }
 
     /// Mixes (rows, …).
-    #[must_use]
     pub fn mix(&self, x: &Tensor) -> Tensor {
         let mut shape = vec![1; x.dim()];
         shape[0] = -1;
@@ -53,13 +52,11 @@ impl Mixing {
     }
 
     /// Mixes targets (rows, …), which stay in [0, 1].
-    #[must_use]
     pub fn mix_targets(&self, x: &Tensor) -> Tensor {
         self.mix(x).clamp(0.0, 1.0)
     }
 
     /// A row's mask (rows, classes) or what its partner has targets (rows, classes, frames) in, before mixing.
-    #[must_use]
     pub fn enlarge_mask(&self, mask: &Tensor, targets: &Tensor) -> Tensor {
         let sums = targets.sum_dim_intlist([2].as_slice(), false, Kind::Float);
         mask.logical_or(&self.partner(&sums).not_equal(0.0))

@@ -4,22 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use collective::{Reducer, ReducerOptions, broadcast_tensors};
 use dataset::{Sampler, TrainSet};
-use model::{CrnnMel, FrontEnds, Mode, Part, SedModel, TensorFile};
-use tch::{Device, Tensor};
+use model::{Part, SedModel, TensorFile};
+use tch::Device;
 use types::{MetricPoint, Progress, ProgressUnit, Step, TrainSpec};
 
 use crate::account::{Account, Settled};
-use crate::augment::{self, Inputs};
+use crate::augment;
 use crate::batch::{BatchSource, Itinerary, Prefetch};
 use crate::context::{Outcome, RankContext};
 use crate::data::check_data;
 use crate::draws::{Draws, Place};
-use crate::losses::{LossSettings, Losses, Outputs, losses};
+use crate::features::{FeatureCache, FeatureMaker};
+use crate::learner::Learner;
+use crate::losses::Losses;
 use crate::pseudo_labels::PseudoLabels;
 use crate::schedule::Calendar;
-use crate::{Averager, Error, Layout, Optimizer, checkpoint};
+use crate::{Error, Optimizer, checkpoint};
 
 /// People need no more than this.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -55,16 +56,10 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
 struct Training<'a> {
     spec: &'a TrainSpec,
     device: Device,
-    layout: Layout,
-    loss_settings: LossSettings,
     draws: Draws,
     itinerary: Itinerary,
-    front_ends: FrontEnds,
-    student: SedModel,
-    teacher: SedModel,
-    averager: Averager,
-    optimizer: Optimizer,
-    reducer: Reducer,
+    front_ends: FeatureMaker,
+    learner: Learner,
     batches: Prefetch,
 }
 
@@ -82,7 +77,6 @@ impl<'a> Training<'a> {
 
         let student = SedModel::new(&spec.model, spec.seed, device)?;
         let teacher = SedModel::new(&spec.model, spec.seed, device)?;
-        teacher.store().set_trainable(|_| false);
         let total = calendar.total_steps();
         let optimizer = Optimizer::new(&student, &settings.optimizer, spec.stage, total);
         let first_step = match (context.resume, spec.stage) {
@@ -94,17 +88,14 @@ impl<'a> Training<'a> {
                 0
             }
         };
-        // Weights are drawn alike everywhere, but another kind of CPU may round a draw differently.
-        for model in [&student, &teacher] {
-            let tensors = model.store().iter().map(|(_, _, tensor)| tensor);
-            tch::no_grad(|| broadcast_tensors(tensors, context.group))?;
-        }
-        let averager = Averager::new(&teacher, &student, settings.ema_factor);
-        let parameters: Vec<Tensor> = optimizer.parameters().map(Tensor::shallow_clone).collect();
-        let reducer = Reducer::new(&parameters, context.group, ReducerOptions::default())?;
-        // From here on every gradient exists, so that each step adds to zeros, the first one included.
-        backward(&idle_loss(&optimizer))?;
-
+        let learner = Learner::new(
+            settings,
+            spec.stage,
+            student,
+            teacher,
+            optimizer,
+            context.group,
+        )?;
         let itinerary = Itinerary {
             calendar,
             first_step,
@@ -115,20 +106,10 @@ impl<'a> Training<'a> {
         Ok(Self {
             spec,
             device,
-            layout: Layout::new(&settings.microbatch),
-            loss_settings: LossSettings {
-                stage: spec.stage,
-                weights: settings.loss,
-                self_supervised: settings.self_supervised,
-            },
             draws: Draws::new(spec),
             itinerary,
-            front_ends: FrontEnds::new(&spec.model, device),
-            student,
-            teacher,
-            averager,
-            optimizer,
-            reducer,
+            front_ends: FeatureMaker::new(&spec.model, device, Arc::clone(&source.cache)),
+            learner,
             batches: Prefetch::start(&source, itinerary, threads)?,
         })
     }
@@ -137,7 +118,7 @@ impl<'a> Training<'a> {
     fn step(&mut self, step: u64, context: &RankContext<'_>) -> Result<Settled, Error> {
         let of_step = self.itinerary.calendar.place(step);
         let mine = self.itinerary.of_step(step);
-        let statistics = self.student.statistics_len();
+        let statistics = self.learner.student().statistics_len();
         let stop = context.host.stop_requested();
         let account = Account::new(&self.itinerary, statistics, stop, self.device);
         // The reducer takes the mean over ranks; the step wants the sum over micro-batches divided by their full number,
@@ -145,106 +126,41 @@ impl<'a> Training<'a> {
         let scale = f64::from(self.itinerary.world_size)
             / f64::from(self.itinerary.calendar.microbatches_per_step);
 
-        self.optimizer.zero_gradients();
+        self.learner.begin_step();
         for microbatch in mine.clone() {
             let place = Place {
                 epoch: of_step.epoch,
                 step,
                 microbatch,
             };
-            let batch = self.batches.next()?.to_device(self.device);
+            let batch = self.batches.next()?.moved_to(self.device);
             self.draws.seed_torch(place)?;
             let inputs = augment::inputs(
                 self.spec.stage,
-                &self.layout,
+                self.learner.layout(),
                 &self.front_ends,
                 batch,
                 &self.spec.training.augmentation,
                 &self.draws,
                 place,
             )?;
-            if microbatch + 1 == mine.end {
-                self.reducer.prepare()?;
-            }
-            let (outputs, statistics) = self.forward(place, &inputs);
-            let losses = losses(
-                &self.loss_settings,
-                &self.layout,
-                step,
-                &outputs,
-                &inputs.targets,
-                inputs.mixup.as_ref(),
-            );
-            backward(&(&losses.total * scale))?;
-            account.enter(microbatch, &losses, statistics);
+            let last = microbatch + 1 == mine.end;
+            let learned = self.learner.learn(step, microbatch, &inputs, scale, last)?;
+            account.enter(microbatch, &learned);
         }
         if mine.is_empty() {
-            // A short window has left this rank without work; its zeros complete the others' mean.
-            self.reducer.prepare()?;
-            backward(&idle_loss(&self.optimizer))?;
-            self.averager.update_once(step);
+            self.learner.sit_out(step)?;
         }
 
         let settled = account.settle(context.group, step)?;
-        settled.fold_statistics(&self.student, &self.teacher);
-        self.optimizer.step(step)?;
+        settled.fold_statistics(self.learner.student(), self.learner.teacher());
+        self.learner.finish_step(step)?;
         Ok(settled)
-    }
-
-    /// Student, then teacher. The teacher is moved once per step, between the first micro-batch's forward and its backward
-    /// (recipe T7): so only the step's micro-batch 0 sees the teacher of the step before, whichever rank computes it.
-    fn forward(&mut self, place: Place, inputs: &Inputs) -> (Outputs, [Option<Tensor>; 2]) {
-        let mode = Mode::Train {
-            dropout: self.spec.training.dropout,
-        };
-        let student_input = tch::no_grad(|| CrnnMel::scale(&inputs.student.mel));
-        let frozen = self.spec.stage == 1;
-        let embeddings = if frozen {
-            tch::no_grad(|| {
-                self.student
-                    .embedding()
-                    .forward(&inputs.student.transformer)
-            })
-        } else {
-            self.student
-                .embedding()
-                .forward(&inputs.student.transformer)
-        };
-        let student = self.student.forward(&student_input, &embeddings, mode);
-
-        if place.microbatch > 0 {
-            self.averager.update_once(place.step);
-        }
-        let no_class_mask = self.loss_settings.self_supervised.no_class_mask;
-        let (teacher, teacher_statistics) = tch::no_grad(|| {
-            let fused = if frozen {
-                // both transformers are the same frozen one, and both see the same input
-                self.teacher.forward(&student_input, &embeddings, mode)
-            } else {
-                let input = CrnnMel::scale(&inputs.teacher.mel);
-                let embeddings = self
-                    .teacher
-                    .embedding()
-                    .forward(&inputs.teacher.transformer);
-                self.teacher.forward(&input, &embeddings, mode)
-            };
-            let mask = (!no_class_mask).then_some(&inputs.mask);
-            (fused.logits.predictions(mask), fused.cnn.statistics)
-        });
-        self.averager.update_once(place.step);
-
-        let outputs = Outputs {
-            student: student.logits.predictions(Some(&inputs.mask)),
-            student_unmasked: student.logits.predictions(None),
-            teacher,
-        };
-        (outputs, [student.cnn.statistics, teacher_statistics])
     }
 
     fn save(&self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
         let path = context.scratch.join("checkpoint.safetensors");
-        let networks = (&self.student, &self.teacher);
-        checkpoint::save(&path, self.spec, step, networks, &self.optimizer)?;
+        checkpoint::save(&path, self.spec, step, &self.learner)?;
         Ok(path)
     }
 
@@ -286,27 +202,14 @@ fn open_data(spec: &TrainSpec, context: &RankContext<'_>) -> Result<BatchSource,
     } else {
         None
     };
+    let clips: usize = sets.sizes().iter().sum();
     Ok(BatchSource {
+        cache: Arc::new(FeatureCache::new(clips, context.device)),
         sets,
         sampler,
         pseudo,
         seed: spec.seed,
     })
-}
-
-/// A loss of 0 in which every trained parameter takes part.
-fn idle_loss(optimizer: &Optimizer) -> Tensor {
-    let sums: Vec<Tensor> = optimizer
-        .parameters()
-        .map(|parameter| parameter.sum(None) * 0.0)
-        .collect();
-    Tensor::stack(&sums, 0).sum(None)
-}
-
-/// A lost peer shows here, because gradients are exchanged while backward runs.
-fn backward(loss: &Tensor) -> Result<(), Error> {
-    loss.f_backward()
-        .map_err(|error| collective::Error::from_backward(&error).into())
 }
 
 /// Tells the host how it goes.
@@ -343,7 +246,7 @@ impl Report {
             let mut values: std::collections::BTreeMap<String, f64> = losses
                 .map(|(name, value)| ((*name).to_owned(), value))
                 .collect();
-            for (part, rate) in training.optimizer.rates(done - 1) {
+            for (part, rate) in training.learner.optimizer().rates(done - 1) {
                 let name = match part {
                     Part::Cnn => "lr/cnn".to_owned(),
                     Part::Rnn => "lr/rnn".to_owned(),

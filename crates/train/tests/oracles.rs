@@ -1,21 +1,25 @@
 //! Losses, schedules, averaging, optimizer groups and augmentations against the reference's values.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
 
 use std::collections::BTreeMap;
 
+use collective::ProcessGroup;
 use model::{HeadLogits, Predictions, SedModel};
 use oracle::{Case, list};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use train::{
-    Averager, Layout, LossSettings, Mixing, Mixup, Outputs, Targets, TimeMask, averaging_factor,
-    base_rate, learning_rate_factor, losses, self_supervised_weight,
+    Averager, Features, Inputs, Layout, Learner, LossSettings, Mixing, Mixup, Optimizer, Outputs,
+    Targets, TimeMask, averaging_factor, base_rate, learning_rate_factor, losses,
+    self_supervised_weight,
 };
 use types::{
-    Architecture, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights, MicrobatchSizes,
-    ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings, TransformerSettings,
+    Architecture, AugmentationSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights,
+    MicrobatchSizes, ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings,
+    TrainingSettings, TransformerSettings,
 };
 
 fn truth(value: &Value) -> bool {
@@ -188,6 +192,206 @@ fn loss_terms(stage: u32, name: &str) {
             (got - pair[1].as_f64().unwrap()).abs() < 1e-9,
             "{pair}: {got}"
         );
+    }
+}
+
+#[test]
+fn four_steps_of_stage_1() {
+    four_steps(1);
+}
+
+#[test]
+fn four_steps_of_stage_2() {
+    four_steps(2);
+}
+
+/// Four optimizer steps of two micro-batches: losses, gradients, and where student and teacher end.
+fn four_steps(stage: u32) {
+    let case = Case::open("training", &format!("stage{stage}_run"));
+    let config = &case.json["config"];
+    let model = || {
+        let settings = run_model(config);
+        let model = SedModel::new(&settings, 1, Device::Cpu).unwrap();
+        model.store().load(&case.weights(), "").unwrap();
+        model
+    };
+    let settings = run_training(stage, config);
+    let (student, teacher) = (model(), model());
+    let total = config["num_training_steps"].as_u64().unwrap();
+    let optimizer = Optimizer::new(&student, &settings.optimizer, stage, total);
+    let group = ProcessGroup::solo();
+    let mut learner = Learner::new(&settings, stage, student, teacher, optimizer, &group).unwrap();
+
+    let order = list(&config["order_of_batches"]);
+    let per_step = settings.microbatches_per_step;
+    let mut totals = Vec::new();
+    for step in 0..total {
+        learner.begin_step();
+        let mut statistics = Vec::new();
+        for microbatch in 0..per_step {
+            let batch = order[totals.len()];
+            let inputs = run_inputs(&case, stage, batch, learner.layout());
+            let last = microbatch + 1 == per_step;
+            let scale = 1.0 / f64::from(per_step);
+            let learned = learner
+                .learn(step, microbatch, &inputs, scale, last)
+                .unwrap();
+            totals.push(learned.losses.total.detach());
+            statistics.push(learned.statistics);
+        }
+        check_named(&case, &format!("step{step}.d/"), |name| {
+            learner.student().store().get(name).unwrap().grad()
+        });
+        for [student, teacher] in statistics {
+            learner.student().fold_statistics(&student.unwrap());
+            learner.teacher().fold_statistics(&teacher.unwrap());
+        }
+        learner.finish_step(step).unwrap();
+    }
+    case.check("losses", &Tensor::stack(&totals, 0));
+    for (who, model) in [
+        ("student", learner.student()),
+        ("teacher", learner.teacher()),
+    ] {
+        let count = check_named(&case, &format!("{who}_end/"), |name| {
+            model.store().get(name).unwrap().shallow_clone()
+        });
+        assert!(count > 50);
+    }
+}
+
+/// Checks every tensor of the case below `prefix`, but those that the case calls ill-conditioned.
+fn check_named(case: &Case, prefix: &str, ours: impl Fn(&str) -> Tensor) -> usize {
+    let ill = case.json["ill_conditioned"].as_array().unwrap();
+    let names = case.json["tensors"].as_object().unwrap().keys();
+    let mut count = 0;
+    for name in names.filter(|name| !ill.iter().any(|other| other == *name)) {
+        if let Some(key) = name.strip_prefix(prefix) {
+            case.check(name, &ours(key));
+            count += 1;
+        }
+    }
+    count
+}
+
+fn run_model(config: &Value) -> ModelSettings {
+    let wrapper = &config["wrapper"];
+    let number = |of: &Value, key: &str| u32::try_from(of[key].as_u64().unwrap()).unwrap();
+    ModelSettings {
+        architecture: Architecture::AtstFrame,
+        transformer: TransformerSettings {
+            dim: number(&config["transformer"], "embed_dim"),
+            depth: number(&config["transformer"], "depth"),
+            heads: number(&config["transformer"], "num_heads"),
+            mlp_ratio: 4,
+        },
+        audioset_head: Some(number(wrapper, "audioset_classes")),
+        embedding_pooling: EmbeddingPooling::AdaptiveAverage,
+        crnn: CrnnSettings {
+            channels: list(&wrapper["nb_filters"]).try_into().unwrap(),
+            fusion_dim: number(wrapper, "n_RNN_cell"),
+            rnn_hidden: number(wrapper, "n_RNN_cell"),
+            rnn_layers: number(wrapper, "n_layers_RNN"),
+        },
+        atst_floor: DecibelFloor::Batch,
+        init_seed: 0,
+    }
+}
+
+fn run_training(stage: u32, config: &Value) -> TrainingSettings {
+    let overrides = &config["overrides"];
+    let number = |key: &str| overrides[key].as_f64().unwrap();
+    let weights: Vec<f64> = overrides["loss_weights"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .collect();
+    let sizes = list(&overrides["training.batch_sizes"]);
+    let (lr_cnn, lr_rnn, lr_transformer, layer_factor) = if stage == 1 {
+        let lr = number("optimizer.crnn_lr");
+        (lr, lr, 0.0, 1.0)
+    } else {
+        (
+            number("optimizer.cnn_lr"),
+            number("optimizer.rnn_lr"),
+            number("optimizer.pt_lr"),
+            number("optimizer.pt_lr_scale"),
+        )
+    };
+    let per_step = config["accumulate_grad_batches"].as_u64().unwrap();
+    TrainingSettings {
+        epochs: 1,
+        microbatch: MicrobatchSizes {
+            maestro: sizes[0],
+            strong: sizes[1],
+            synth: sizes[2],
+            weak: sizes[3],
+            unlabeled: sizes[4],
+        },
+        microbatches_per_step: u32::try_from(per_step).unwrap(),
+        loss: LossWeights {
+            maestro: weights[0],
+            strong: weights[1],
+            synth: weights[2],
+            weak: weights[3],
+            self_supervised: weights[4],
+            pseudo: weights[5],
+        },
+        self_supervised: SelfSupervisedSettings {
+            warmup_steps: number("ssl_loss_warmup_steps") as u64,
+            max_factor: if stage == 1 { 2.0 } else { 1.0 },
+            no_class_mask: overrides.get("ssl_no_class_mask").is_some_and(truth),
+            exclude_maestro_weak: overrides.get("exclude_maestro_weak_ssl").is_some_and(truth),
+            interpolation_consistency: true,
+        },
+        optimizer: OptimizerSettings {
+            kind: OptimizerKind::Adamw,
+            lr_cnn,
+            lr_rnn,
+            lr_transformer,
+            layer_factor,
+            weight_decay: config["weight_decay"].as_f64().unwrap(),
+            warmup_steps: number("optimizer.num_warmup_steps") as u64,
+        },
+        ema_factor: config["ema_factor"].as_f64().unwrap(),
+        dropout: 0.0,
+        augmentation: AugmentationSettings {
+            mixup_probability: 0.0,
+            mixup_alpha: 0.2,
+            time_mask: false,
+            time_mask_min: 0.05,
+            time_mask_max: 0.3,
+        },
+    }
+}
+
+fn run_inputs(case: &Case, stage: u32, batch: u32, layout: &Layout) -> Inputs {
+    let tensor = |name: &str| case.tensor(&format!("batch{batch}.{name}"));
+    let features = || Features {
+        mel: tensor("sed").unsqueeze(1),
+        transformer: tensor("pt"),
+    };
+    let mask = tensor("valid_class_mask").to_kind(Kind::Bool);
+    let invalid = mask.logical_not();
+    let clear = |x: &Tensor| x.masked_fill(&invalid.unsqueeze(-1), 0.0);
+    let labels = tensor("labels");
+    let frames = layout
+        .weak
+        .of(&labels)
+        .sum_dim_intlist([2].as_slice(), false, Kind::Float);
+    let weak = frames.greater(0.0).to_kind(Kind::Float);
+    let pseudo = tensor("pseudo").transpose(1, 2);
+    Inputs {
+        student: features(),
+        teacher: features(),
+        targets: Targets {
+            strong: clear(&labels),
+            weak: weak.masked_fill(&layout.weak.of(&invalid), 0.0),
+            pseudo: Some(if stage == 1 { clear(&pseudo) } else { pseudo }),
+        },
+        mask,
+        mixup: None,
     }
 }
 

@@ -1,4 +1,5 @@
 //! Whole tasks on a tiny procedural data set.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,5 +1,10 @@
 //! One case of `tests/oracles`: inputs, expected values and their tolerances (see `tests/oracles/README.md`).
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of this, and a test may panic"
+)]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,9 @@
 //! A tiny task on procedural data, and gangs of processes that run it.
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of this, and a test may panic"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,217 @@
+//! One optimizer step, apart from where clips come from and who else takes part (recipe 5.3 to 5.4, 7).
+
+use collective::{ProcessGroup, Reducer, ReducerOptions, broadcast_tensors};
+use model::{CrnnMel, Fused, Mode, SedModel};
+use tch::Tensor;
+use types::TrainingSettings;
+
+use crate::augment::Inputs;
+use crate::losses::{LossSettings, Losses, Outputs, losses};
+use crate::{Averager, Error, Layout, Optimizer};
+
+/// Student, teacher, and what moves them.
+pub struct Learner {
+    student: SedModel,
+    teacher: SedModel,
+    optimizer: Optimizer,
+    // Declared before anything that waits when it is dropped: it keeps the group's connections open.
+    reducer: Reducer,
+    averager: Averager,
+    layout: Layout,
+    losses: LossSettings,
+    mode: Mode,
+}
+
+/// What one micro-batch gave.
+#[derive(Debug)]
+pub struct Learned {
+    /// Every term.
+    pub losses: Losses,
+    /// Batch-norm statistics of the student's and the teacher's forward.
+    pub statistics: [Option<Tensor>; 2],
+}
+
+impl Learner {
+    /// Takes over networks whose weights are in place and an optimizer of the student. All ranks start from rank 0's tensors.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn new(
+        settings: &TrainingSettings,
+        stage: u32,
+        student: SedModel,
+        teacher: SedModel,
+        optimizer: Optimizer,
+        group: &ProcessGroup,
+    ) -> Result<Self, Error> {
+        teacher.store().set_trainable(|_| false);
+        // Weights are drawn alike everywhere, but another kind of CPU may round a draw differently.
+        for model in [&student, &teacher] {
+            let tensors = model.store().iter().map(|(_, _, tensor)| tensor);
+            tch::no_grad(|| broadcast_tensors(tensors, group))?;
+        }
+        let parameters: Vec<Tensor> = optimizer.parameters().map(Tensor::shallow_clone).collect();
+        let reducer = Reducer::new(&parameters, group, ReducerOptions::default())?;
+        // From here on every gradient exists, so that each step adds to zeros, the first one included.
+        backward(&idle_loss(&optimizer))?;
+        Ok(Self {
+            averager: Averager::new(&teacher, &student, settings.ema_factor),
+            layout: Layout::new(&settings.microbatch),
+            losses: LossSettings {
+                stage,
+                weights: settings.loss,
+                self_supervised: settings.self_supervised,
+            },
+            mode: Mode::Train {
+                dropout: settings.dropout,
+            },
+            student,
+            teacher,
+            optimizer,
+            reducer,
+        })
+    }
+
+    /// The trained network.
+    #[must_use]
+    pub fn student(&self) -> &SedModel {
+        &self.student
+    }
+
+    /// Its moving average.
+    #[must_use]
+    pub fn teacher(&self) -> &SedModel {
+        &self.teacher
+    }
+
+    /// The student's optimizer.
+    #[must_use]
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// Which rows of a micro-batch are what.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Forgets the gradients of the step before.
+    pub fn begin_step(&self) {
+        self.optimizer.zero_gradients();
+    }
+
+    /// Learns from one micro-batch: `microbatch` counts within the step over all ranks; `scale` multiplies the loss before
+    /// backward; after `last` the gradients are means over the ranks.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn learn(
+        &mut self,
+        step: u64,
+        microbatch: u32,
+        inputs: &Inputs,
+        scale: f64,
+        last: bool,
+    ) -> Result<Learned, Error> {
+        if last {
+            self.reducer.prepare()?;
+        }
+        let scaled = tch::no_grad(|| CrnnMel::scale(&inputs.student.mel));
+        let embeddings = self.embeddings(inputs);
+        let student = self.student.forward(&scaled, &embeddings, self.mode);
+
+        // The teacher moves once per step, between the first micro-batch's forward and its backward (recipe T7): only the
+        // step's micro-batch 0 sees the teacher of the step before, whichever rank computes it.
+        if microbatch > 0 {
+            self.averager.update_once(step);
+        }
+        let teacher = tch::no_grad(|| self.ask_teacher(inputs, &scaled, &embeddings));
+        self.averager.update_once(step);
+
+        let teacher_mask = (!self.losses.self_supervised.no_class_mask).then_some(&inputs.mask);
+        let outputs = Outputs {
+            student: student.logits.predictions(Some(&inputs.mask)),
+            student_unmasked: student.logits.predictions(None),
+            teacher: tch::no_grad(|| teacher.logits.predictions(teacher_mask)),
+        };
+        let losses = losses(
+            &self.losses,
+            &self.layout,
+            step,
+            &outputs,
+            &inputs.targets,
+            inputs.mixup.as_ref(),
+        );
+        backward(&(&losses.total * scale))?;
+        Ok(Learned {
+            losses,
+            statistics: [student.cnn.statistics, teacher.cnn.statistics],
+        })
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.losses.stage == 1
+    }
+
+    /// What the student's CRNN is given; in the graph only where the transformer is trained.
+    fn embeddings(&self, inputs: &Inputs) -> Tensor {
+        let embed = || {
+            self.student
+                .embedding()
+                .forward(&inputs.student.transformer)
+        };
+        if self.is_frozen() {
+            tch::no_grad(embed)
+        } else {
+            embed()
+        }
+    }
+
+    fn ask_teacher(&self, inputs: &Inputs, scaled: &Tensor, embeddings: &Tensor) -> Fused {
+        if self.is_frozen() {
+            // both transformers are the same frozen one, and both see the same input
+            return self.teacher.forward(scaled, embeddings, self.mode);
+        }
+        let scaled = CrnnMel::scale(&inputs.teacher.mel);
+        let embeddings = self
+            .teacher
+            .embedding()
+            .forward(&inputs.teacher.transformer);
+        self.teacher.forward(&scaled, &embeddings, self.mode)
+    }
+
+    /// What a rank does that a short window leaves without a micro-batch: its zeros complete the others' mean.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn sit_out(&mut self, step: u64) -> Result<(), Error> {
+        self.reducer.prepare()?;
+        backward(&idle_loss(&self.optimizer))?;
+        self.averager.update_once(step);
+        Ok(())
+    }
+
+    /// Moves the student; `step`: updates made before this one.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn finish_step(&self, step: u64) -> Result<(), Error> {
+        self.optimizer.step(step)
+    }
+}
+
+/// A loss of 0 in which every trained parameter takes part.
+fn idle_loss(optimizer: &Optimizer) -> Tensor {
+    let sums: Vec<Tensor> = optimizer
+        .parameters()
+        .map(|parameter| parameter.sum(None) * 0.0)
+        .collect();
+    Tensor::stack(&sums, 0).sum(None)
+}
+
+/// A lost peer shows here, because gradients are exchanged while backward runs.
+fn backward(loss: &Tensor) -> Result<(), Error> {
+    loss.f_backward()
+        .map_err(|error| collective::Error::from_backward(&error).into())
+}
