@@ -55,25 +55,31 @@ impl Manifest {
     /// # Errors
     /// As [`clips`], so a missing file is named; a file that cannot be read; a cache that cannot be written.
     pub fn build(data: &DataSettings, cache: Option<&Path>) -> Result<Self, Error> {
-        let paths = list(data)?;
         let known = cache.map(read_cache).unwrap_or_default();
-        let entries: BTreeMap<String, Cached> = paths
-            .into_par_iter()
-            .map(|(name, path)| {
-                let entry = examine(&path, known.get(&name))?;
-                Ok((name, entry))
-            })
-            .collect::<Result<_, Error>>()?;
+        let entries = entries(data, &known)?;
         if let Some(cache) = cache
             && entries != known
         {
             write_aside(cache, &json(&entries, cache)?)?;
         }
+        Ok(Self::of(entries))
+    }
+
+    /// The same without bringing the cache up to date: nothing is written.
+    ///
+    /// # Errors
+    /// As [`Manifest::build`].
+    pub fn look(data: &DataSettings, cache: Option<&Path>) -> Result<Self, Error> {
+        let known = cache.map(read_cache).unwrap_or_default();
+        Ok(Self::of(entries(data, &known)?))
+    }
+
+    fn of(entries: BTreeMap<String, Cached>) -> Self {
         let files = entries
             .into_iter()
             .map(|(name, Cached { bytes, blake3, .. })| (name, FileEntry { bytes, blake3 }))
             .collect();
-        Ok(Self { files })
+        Self { files }
     }
 
     /// Files by path relative to the data root.
@@ -142,6 +148,20 @@ impl fmt::Display for Difference {
             _ => write!(f, "{path} has another content here than in the other copy"),
         }
     }
+}
+
+/// All files, digested where the cache does not know them.
+fn entries(
+    data: &DataSettings,
+    known: &BTreeMap<String, Cached>,
+) -> Result<BTreeMap<String, Cached>, Error> {
+    list(data)?
+        .into_par_iter()
+        .map(|(name, path)| {
+            let entry = examine(&path, known.get(&name))?;
+            Ok((name, entry))
+        })
+        .collect()
 }
 
 /// Relative names and places of all files.

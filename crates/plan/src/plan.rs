@@ -15,6 +15,7 @@ use crate::stage::StageSettings;
 pub struct Plan {
     pub(crate) name: String,
     pub(crate) seed: u64,
+    pub(crate) notice: Option<String>,
     pub(crate) text: String,
     pub(crate) path: PathBuf,
     pub(crate) data: DataSettings,
@@ -160,6 +161,12 @@ impl Plan {
     #[must_use]
     pub const fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// What is to be printed with the scores.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     /// Where the data is, without its manifest's digest.

@@ -76,6 +76,7 @@ pub(crate) fn resolve(
     problems.is_empty().then(|| Plan {
         name: settings.name,
         seed: settings.seed,
+        notice: (!settings.notice.is_empty()).then_some(settings.notice),
         text: text.into(),
         path: path.to_owned(),
         data,

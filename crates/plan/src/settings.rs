@@ -62,6 +62,7 @@ pub(crate) const MAESTRO_SCORED: [&str; 11] = [
 pub(crate) struct PlanSettings {
     pub(crate) name: String,
     pub(crate) seed: u64,
+    pub(crate) notice: String,
     pub(crate) root: PathBuf,
     pub(crate) splits: BTreeSet<Split>,
     pub(crate) files: BTreeMap<Split, FileOverrides>,
@@ -79,6 +80,7 @@ impl Default for PlanSettings {
         Self {
             name: String::new(),
             seed: 42,
+            notice: String::new(),
             root: PathBuf::new(),
             splits: Split::ALL
                 .into_iter()
@@ -139,6 +141,7 @@ const SEED: Limits = Limits::Whole(0, i64::MAX as u64);
 pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("name", Limits::Any, |p| Slot::Text(&mut p.name), "the plan's name, also of its default run directory; required", ""),
     setting("seed", SEED, |p| Slot::U64(&mut p.seed), "every random draw is a function of it and of its place in the run", ""),
+    setting("notice", Limits::Any, |p| Slot::Text(&mut p.notice), "a line printed with the scores; not part of the content key", ""),
     setting("data.root", Limits::Any, |p| Slot::Path(&mut p.root), "folder that holds the data, relative to the plan file; required; not part of the content key", "1.1"),
     setting("data.splits", Limits::Any, |p| Slot::TrainSplits(&mut p.splits), "training splits in use; those of `evaluation` come on their own", "1.7"),
     setting("data.files", Limits::Any, |p| Slot::SplitFiles(&mut p.files), "a split's files where they are not at their standard place, relative to `root`", "1.1"),

@@ -1,0 +1,202 @@
+//! The files in a run directory's `report/`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use control::TaskView;
+use plan::Plan;
+use serde::Serialize;
+use types::{ScoreReport, Subject, TaskKind, TaskName};
+
+/// Folder of the trained weights, by task.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the pseudo-labels, by iteration.
+pub(crate) const PSEUDO_LABELS: &str = "pseudo_labels";
+
+/// One line of the table of scores.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    /// The `evaluate` task.
+    pub(crate) task: TaskName,
+    /// By this call of the program.
+    #[serde(skip)]
+    pub(crate) executed: bool,
+    #[serde(flatten)]
+    pub(crate) scores: ScoreReport,
+}
+
+impl Row {
+    /// The member's name, or `ensemble`.
+    pub(crate) fn subject(&self) -> &str {
+        match &self.scores.subject {
+            Subject::Member(name) => name.as_str(),
+            Subject::Ensemble => "ensemble",
+        }
+    }
+
+    /// `executed` or `remembered`.
+    pub(crate) fn result(&self) -> &'static str {
+        if self.executed {
+            "executed"
+        } else {
+            "remembered"
+        }
+    }
+}
+
+/// How many files [`link_results`] has put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Links {
+    pub(crate) checkpoints: usize,
+    pub(crate) pseudo_labels: usize,
+}
+
+#[derive(Serialize)]
+struct Scores<'a> {
+    plan: &'a str,
+    notice: Option<&'a str>,
+    scores: &'a [Row],
+}
+
+/// Writes `scores.json` (everything) and `scores.tsv` (the table, with full precision; empty where there is no data).
+///
+/// # Errors
+/// When a file cannot be written; the old one is whole then.
+pub(crate) fn write_scores(folder: &Path, plan: &Plan, rows: &[Row]) -> Result<()> {
+    let all = Scores {
+        plan: plan.name(),
+        notice: plan.notice(),
+        scores: rows,
+    };
+    let mut json = serde_json::to_vec_pretty(&all)?;
+    json.push(b'\n');
+    write_aside(&folder.join("scores.json"), &json)?;
+    let mut tsv = "iteration\tstage\tsubject\tpsds1\tpsds1_class_mean\tmpauc\tresult\n".to_owned();
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for row in rows {
+        let ScoreReport {
+            iteration,
+            stage,
+            psds1,
+            psds1_class_mean,
+            mpauc,
+            ..
+        } = &row.scores;
+        tsv.push_str(&format!(
+            "{iteration}\t{stage}\t{}\t{}\t{}\t{}\t{}\n",
+            row.subject(),
+            number(*psds1),
+            number(*psds1_class_mean),
+            number(*mpauc),
+            row.result()
+        ));
+    }
+    write_aside(&folder.join("scores.tsv"), tsv.as_bytes())
+}
+
+/// Puts checkpoints and pseudo-labels of tasks that are done where a person finds them, by name, and takes away what is not of
+/// this run any more. The bytes are the store's: nothing is stored twice.
+///
+/// # Errors
+/// When a file cannot be linked or copied.
+pub(crate) fn link_results(
+    folder: &Path,
+    tasks: &[TaskView],
+    store: &artifact::Store,
+) -> Result<Links> {
+    let wanted = |kind: TaskKind, output: &str| {
+        let of_kind = tasks.iter().filter(move |task| task.kind == kind);
+        let files = of_kind.filter_map(|task| {
+            let name = match kind {
+                TaskKind::PseudoLabel => iteration(&task.task.name),
+                _ => task.task.name.as_str(),
+            };
+            Some((
+                format!("{name}.safetensors"),
+                store.path(task.outputs.get(output)?),
+            ))
+        });
+        files.collect::<Vec<_>>()
+    };
+    let link_all = |folder: &Path, files: &[(String, std::path::PathBuf)]| -> Result<usize> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        for entry in
+            fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?
+        {
+            let entry = entry?;
+            let known = files
+                .iter()
+                .any(|(name, _)| entry.file_name().to_str() == Some(name));
+            if !known && entry.file_name().to_string_lossy().contains(".safetensors") {
+                fs::remove_file(entry.path())
+                    .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            }
+        }
+        for (name, source) in files {
+            let target = folder.join(name);
+            link(source, &target).with_context(|| {
+                format!("cannot put {} at {}", source.display(), target.display())
+            })?;
+        }
+        Ok(files.len())
+    };
+    Ok(Links {
+        checkpoints: link_all(
+            &folder.join(CHECKPOINTS),
+            &wanted(TaskKind::Train, "checkpoint"),
+        )?,
+        pseudo_labels: link_all(
+            &folder.join(PSEUDO_LABELS),
+            &wanted(TaskKind::PseudoLabel, "pseudo_labels"),
+        )?,
+    })
+}
+
+/// The iteration's number in `i1.pseudo_label`.
+fn iteration(name: &TaskName) -> &str {
+    let first = name.as_str().split('.').next().unwrap_or_default();
+    first.strip_prefix('i').unwrap_or(first)
+}
+
+/// A hard link, or a copy where the file system has none.
+fn link(source: &Path, target: &Path) -> io::Result<()> {
+    let wanted = fs::metadata(source)?;
+    if fs::metadata(target)
+        .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+    {
+        return Ok(());
+    }
+    let mut aside = target.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = Path::new(&aside);
+    match fs::remove_file(aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if fs::hard_link(source, aside).is_err() {
+        fs::copy(source, aside)?;
+    }
+    fs::rename(aside, target)
+}
+
+fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("new");
+    let write = || {
+        let mut file = fs::File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A plan's text may hold anything; a terminal must not obey it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
