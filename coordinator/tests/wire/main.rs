@@ -1,0 +1,7 @@
+//! The real `coordinator` as a process, and workers that speak the wire's protocol but train nothing: what they hand in are small
+//! made-up artifacts. Everything is on loopback, and everything has a time limit.
+
+mod fake_worker;
+mod protocol;
+mod runs;
+mod scene;
