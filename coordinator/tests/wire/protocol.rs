@@ -13,13 +13,6 @@ use types::Digest;
 use crate::fake_worker::{FakeWorker, Manners, Told, artifacts, hello, send_artifact};
 use crate::scene::{Authorized, LIMIT, Scene};
 
-fn hold(part: &'static str) -> Manners {
-    Manners {
-        hold: Some(part),
-        fail: None,
-    }
-}
-
 fn users(channel: Channel, token: Token) -> UsersClient<Authorized> {
     UsersClient::with_interceptor(channel, token)
 }
@@ -32,7 +25,7 @@ fn with_token(channel: &Channel, token: Token) -> Authorized {
 async fn a_worker_whose_connection_was_cut_is_taken_back_with_its_rank() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", hold("s1.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s1.a.train"));
     worker.wait_for_task("s1.a.train").await;
     worker.cut();
     worker.release();
@@ -55,7 +48,7 @@ async fn a_worker_whose_connection_was_cut_is_taken_back_with_its_rank() {
 async fn an_old_fence_changes_nothing() {
     let scene = Scene::new();
     let _coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", hold("s2.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s2.a.train"));
     let old = worker.wait_for_task("s1.a.train").await;
     let current = worker.wait_for_task("s2.a.train").await;
     let (channel, token) = scene.connect().await;
@@ -150,7 +143,7 @@ async fn an_old_fence_changes_nothing() {
 async fn a_waiting_rank_hears_of_a_key_as_soon_as_it_is_set() {
     let scene = Scene::new();
     let _coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", hold("s1.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s1.a.train"));
     let fence = worker.wait_for_task("s1.a.train").await;
     let (channel, token) = scene.connect().await;
     let workers = WorkersClient::new(with_token(&channel, token));
@@ -351,7 +344,7 @@ async fn a_waiting_task_is_explained_and_a_worker_can_be_drained() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(sentence.contains("worker"), "{sentence}");
-    let worker = FakeWorker::start(&scene, "one", hold("s1.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s1.a.train"));
     let fence = worker.wait_for_task("s1.a.train").await;
     users
         .drain(v1::DrainRequest {
@@ -376,4 +369,47 @@ async fn a_waiting_task_is_explained_and_a_worker_can_be_drained() {
         .await
         .unwrap_err();
     assert_eq!(nobody.code(), Code::NotFound, "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_and_a_description_of_the_services_need_no_token() {
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+    let scene = Scene::new();
+    let _coordinator = scene.start();
+    let (channel, _) = scene.connect().await;
+    let service = "tutti.v1.Users".to_owned();
+    let check = HealthCheckRequest { service };
+    let health = HealthClient::new(channel.clone())
+        .check(check)
+        .await
+        .unwrap();
+    assert_eq!(health.into_inner().status(), ServingStatus::Serving);
+
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut replies = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::iter([list]))
+        .await
+        .unwrap()
+        .into_inner();
+    let reply: ServerReflectionResponse = replies.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(services)) = reply.message_response else {
+        panic!("{reply:?}");
+    };
+    let names: Vec<String> = services
+        .service
+        .into_iter()
+        .map(|found| found.name)
+        .collect();
+    for name in ["tutti.v1.Workers", "tutti.v1.Artifacts", "tutti.v1.Users"] {
+        assert!(names.iter().any(|found| found == name), "{names:?}");
+    }
 }

@@ -8,18 +8,6 @@ use proto::v1;
 use crate::fake_worker::{FakeWorker, Manners, Told};
 use crate::scene::{Scene, files_below};
 
-const NO_MANNERS: Manners = Manners {
-    hold: None,
-    fail: None,
-};
-
-fn hold(part: &'static str) -> Manners {
-    Manners {
-        hold: Some(part),
-        fail: None,
-    }
-}
-
 /// No task has two attempts that finished, and every task that was executed has one.
 fn assert_each_finished_once(tasks: &[TaskView]) {
     for task in tasks {
@@ -37,8 +25,8 @@ fn assert_each_finished_once(tasks: &[TaskView]) {
 async fn a_run_goes_to_its_end_and_leaves_its_report() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let one = FakeWorker::start(&scene, "one", NO_MANNERS);
-    let two = FakeWorker::start(&scene, "two", NO_MANNERS);
+    let one = FakeWorker::start(&scene, "one", Manners::default());
+    let two = FakeWorker::start(&scene, "two", Manners::default());
     let ended = coordinator.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     assert_each_finished_once(&scene.tasks_in_journal());
@@ -87,7 +75,7 @@ async fn a_run_goes_to_its_end_and_leaves_its_report() {
 async fn the_same_plan_again_executes_nothing() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", NO_MANNERS);
+    let worker = FakeWorker::start(&scene, "one", Manners::default());
     assert_eq!(coordinator.end().await.code, Some(0));
     drop(worker);
     let attempts = |tasks: &[TaskView]| tasks.iter().map(|task| task.attempts.len()).sum::<usize>();
@@ -112,12 +100,12 @@ async fn the_same_plan_again_executes_nothing() {
 async fn a_changed_setting_runs_its_task_and_what_follows() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", NO_MANNERS);
+    let worker = FakeWorker::start(&scene, "one", Manners::default());
     assert_eq!(coordinator.end().await.code, Some(0));
     drop(worker);
     scene.write_plan("optimizer.lr_rnn = 3e-4");
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "two", NO_MANNERS);
+    let worker = FakeWorker::start(&scene, "two", Manners::default());
     let ended = coordinator.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     let executed: BTreeSet<String> = worker.starts().into_iter().map(|(task, _)| task).collect();
@@ -140,7 +128,7 @@ async fn a_changed_setting_runs_its_task_and_what_follows() {
 async fn a_killed_coordinator_goes_on_where_it_was_and_takes_its_workers_back() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", hold("s2.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s2.a.train"));
     let fence = worker.wait_for_task("s2.a.train").await;
     coordinator.kill();
     let coordinator = scene.start();
@@ -181,8 +169,8 @@ async fn a_failure_is_told_with_its_cause_and_what_to_do() {
         log_tail: vec!["the last line of the log".to_owned()],
     };
     let manners = Manners {
-        hold: None,
         fail: Some(("s1.a.train", failure)),
+        ..Manners::default()
     };
     let _worker = FakeWorker::start(&scene, "one", manners);
     let ended = coordinator.end().await;
@@ -215,7 +203,7 @@ async fn a_failure_is_told_with_its_cause_and_what_to_do() {
 async fn an_interrupted_run_stops_in_order_and_goes_on_from_the_checkpoint() {
     let scene = Scene::new();
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "one", hold("s1.a.train"));
+    let worker = FakeWorker::start(&scene, "one", Manners::hold("s1.a.train"));
     let fence = worker.wait_for_task("s1.a.train").await;
     coordinator.interrupt();
     let stop = worker
@@ -233,7 +221,7 @@ async fn an_interrupted_run_stops_in_order_and_goes_on_from_the_checkpoint() {
     drop(worker);
 
     let coordinator = scene.start();
-    let worker = FakeWorker::start(&scene, "two", NO_MANNERS);
+    let worker = FakeWorker::start(&scene, "two", Manners::default());
     let ended = coordinator.end().await;
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     let resumed = worker.told().into_iter().find_map(|told| match told {
@@ -241,4 +229,24 @@ async fn an_interrupted_run_stops_in_order_and_goes_on_from_the_checkpoint() {
         _ => None,
     });
     assert_eq!(resumed, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_interrupt_ends_everything_now() {
+    let scene = Scene::new();
+    let coordinator = scene.start();
+    let deaf = Manners {
+        deaf: true,
+        ..Manners::hold("s1.a.train")
+    };
+    let worker = FakeWorker::start(&scene, "one", deaf);
+    worker.wait_for_task("s1.a.train").await;
+    coordinator.interrupt();
+    worker
+        .wait_for(|told| matches!(told, Told::Stop { .. }))
+        .await;
+    coordinator.interrupt();
+    let ended = coordinator.end().await;
+    assert_eq!(ended.code, Some(130), "{}", ended.output);
+    assert!(ended.took < Duration::from_secs(30), "{:?}", ended.took);
 }
