@@ -15,8 +15,9 @@ const SHOWN: usize = 16;
 const BAR: u64 = 16;
 
 /// The live view: what is going on, in a few lines. `began` is when this process started to look.
-pub(super) fn lines(snapshot: &Snapshot, began: Timestamp) -> Vec<String> {
-    let mut lines = vec![header(snapshot, began)];
+/// A snapshot is made only when something has changed, so it may be older than `now`.
+pub(super) fn lines(snapshot: &Snapshot, began: Timestamp, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![header(snapshot, began, now)];
     let running: Vec<&TaskView> = snapshot
         .tasks
         .iter()
@@ -32,7 +33,7 @@ pub(super) fn lines(snapshot: &Snapshot, began: Timestamp) -> Vec<String> {
         running
             .iter()
             .take(SHOWN)
-            .map(|task| running_line(task, snapshot, width)),
+            .map(|task| running_line(task, snapshot, now, width)),
     );
     if running.len() > SHOWN {
         lines.push(format!("  and {} more tasks", running.len() - SHOWN));
@@ -43,13 +44,13 @@ pub(super) fn lines(snapshot: &Snapshot, began: Timestamp) -> Vec<String> {
 }
 
 /// `demo, run 1 · 4:12 · 23 of 58 tasks done · about 8 min left`.
-fn header(snapshot: &Snapshot, began: Timestamp) -> String {
+fn header(snapshot: &Snapshot, began: Timestamp, now: Timestamp) -> String {
     let run = &snapshot.run;
     let count = |state| run.counts.get(&state).copied().unwrap_or(0);
     let all: u32 = run.counts.values().sum();
     let mut parts = vec![
         format!("{}, run {}", run.name, run.run),
-        clock(snapshot.now.since(began).as_secs()),
+        clock(now.since(began).as_secs()),
         format!("{} of {all} tasks done", count(TaskState::Done)),
     ];
     if run.remembered > 0 {
@@ -58,11 +59,11 @@ fn header(snapshot: &Snapshot, began: Timestamp) -> String {
     if count(TaskState::Failed) > 0 {
         parts.push(format!("{} failed", count(TaskState::Failed)));
     }
-    parts.extend(all_left(snapshot, began).map(|left| format!("about {} left", human(left))));
+    parts.extend(all_left(snapshot, began, now).map(|left| format!("about {} left", human(left))));
     parts.join(" · ")
 }
 
-fn running_line(task: &TaskView, snapshot: &Snapshot, width: usize) -> String {
+fn running_line(task: &TaskView, snapshot: &Snapshot, now: Timestamp, width: usize) -> String {
     let name = task.task.name.as_str();
     let Some(attempt) = live_attempt(task) else {
         return format!("  {name}");
@@ -95,9 +96,7 @@ fn running_line(task: &TaskView, snapshot: &Snapshot, width: usize) -> String {
     let mut parts = vec![format!("{:13}", amount(progress))];
     parts.extend(progress.loss.map(loss));
     parts.extend(progress.clips_per_second.map(speed));
-    parts.extend(
-        time_left(attempt, progress, snapshot.now).map(|left| format!("{} left", human(left))),
-    );
+    parts.extend(time_left(attempt, progress, now).map(|left| format!("{} left", human(left))));
     format!("  {name:width$}  {gang:9}  {bar} {}", parts.join("  "))
 }
 
@@ -180,7 +179,7 @@ type Work<'a> = (&'a str, TaskKind);
 
 /// Time until all is done: the work that is left, compared with the work done since `began`, going by the durations of tasks
 /// of the same kind. None before one task of every kind of training and prediction has been seen.
-fn all_left(snapshot: &Snapshot, began: Timestamp) -> Option<Duration> {
+fn all_left(snapshot: &Snapshot, began: Timestamp, now: Timestamp) -> Option<Duration> {
     let mut samples: BTreeMap<Work<'_>, (f64, u32)> = BTreeMap::new();
     let (mut spent, mut shares) = (0.0, Vec::new());
     for task in &snapshot.tasks {
@@ -197,7 +196,7 @@ fn all_left(snapshot: &Snapshot, began: Timestamp) -> Option<Duration> {
             }
             continue;
         };
-        let ended = attempt.ended.as_ref().map_or(snapshot.now, |(at, _)| *at);
+        let ended = attempt.ended.as_ref().map_or(now, |(at, _)| *at);
         let here = ended.since(started.max(began)).as_secs_f64();
         if ended >= began {
             spent += here;
@@ -212,7 +211,7 @@ fn all_left(snapshot: &Snapshot, began: Timestamp) -> Option<Duration> {
                 .filter(|_| attempt.ended.is_none())
                 .and_then(|progress| {
                     Some((
-                        time_left(attempt, progress, snapshot.now)?,
+                        time_left(attempt, progress, now)?,
                         progress.done.max(1),
                         progress.total,
                     ))
@@ -246,7 +245,7 @@ fn all_left(snapshot: &Snapshot, began: Timestamp) -> Option<Duration> {
                 None => return None,
             };
     }
-    let wall = snapshot.now.since(began).as_secs_f64();
+    let wall = now.since(began).as_secs_f64();
     // The first seconds say nothing.
     if spent < 5.0 || wall < 5.0 || shares.is_empty() {
         return None;
@@ -398,9 +397,9 @@ pub(super) mod tests {
     #[test]
     fn the_view_says_what_runs_what_waits_and_who_works() {
         assert_eq!(
-            lines(&snapshot(), Timestamp(955_000)),
+            lines(&snapshot(), Timestamp(955_000), Timestamp(1_000_000)),
             [
-                "demo, run 1 · 0:45 · 0 of 4 tasks done · about 6 min left",
+                "demo, run 1 · 0:45 · 0 of 4 tasks done · about 7 min left",
                 "  i1.s1.atst_a.train  gang of 2  ━━━━━━────────── 120/294 steps  loss 0.512  38 clips/s  58 s left",
                 "waiting: 2 for inputs, 1 for a slot",
                 "workers: 1 busy, 1 unknown (local-1)",
@@ -418,7 +417,7 @@ pub(super) mod tests {
             silent: vec![worker("local-1")],
         };
         assert_eq!(
-            lines(&snapshot, Timestamp(955_000))[2..4],
+            lines(&snapshot, Timestamp(955_000), snapshot.now)[2..4],
             [
                 "waiting: 2 for inputs, 1 for workers",
                 "  i1.s1.atst_b.train needs 2 devices of one kind, and the workers in service have 1 (silent: local-1)",
@@ -430,7 +429,7 @@ pub(super) mod tests {
     fn before_anything_has_run_no_time_is_promised() {
         let mut snapshot = snapshot();
         snapshot.progress.clear();
-        let lines = lines(&snapshot, Timestamp(955_000));
+        let lines = lines(&snapshot, Timestamp(955_000), snapshot.now);
         assert_eq!(lines[0], "demo, run 1 · 0:45 · 0 of 4 tasks done");
         assert_eq!(lines[1], "  i1.s1.atst_a.train  gang of 2  starts");
     }

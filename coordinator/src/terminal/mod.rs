@@ -6,7 +6,7 @@ mod progress;
 mod screen;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::Action;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +33,7 @@ pub(crate) async fn show(
         notices,
         screen: live.then(screen::Screen::new),
         began: None,
+        newest: None,
     };
     let mut tick = tokio::time::interval(if live { REDRAW_EVERY } else { TELL_EVERY });
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -54,6 +55,8 @@ struct Show {
     screen: Option<screen::Screen>,
     /// The time of the first snapshot: what was done before it says nothing about the speed of now.
     began: Option<Timestamp>,
+    /// The time of the newest snapshot, and when it was first seen: time goes on between snapshots.
+    newest: Option<(Timestamp, Instant)>,
 }
 
 impl Show {
@@ -66,8 +69,13 @@ impl Show {
             return;
         };
         let began = *self.began.get_or_insert(snapshot.now);
+        let (at, seen) = match self.newest {
+            Some(newest) if newest.0 == snapshot.now => newest,
+            _ => *self.newest.insert((snapshot.now, Instant::now())),
+        };
+        let now = at.after(seen.elapsed());
         match &mut self.screen {
-            Some(screen) => screen.draw(&live::lines(&snapshot, began)),
+            Some(screen) => screen.draw(&live::lines(&snapshot, began, now)),
             None => {
                 for line in progress::lines(&snapshot) {
                     tracing::info!("{line}");
