@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use proto::v1::users_client::UsersClient;
 use proto::{Token, v1};
 use tokio_stream::StreamExt;
@@ -425,7 +425,7 @@ fn status_text(reply: &v1::StatusReply, now: u64) -> String {
             Some(progress) if task.state == "running" => progress_text(progress),
             _ if task.state == "done" && task.remembered => "remembered".to_owned(),
             _ if task.state == "done" => String::new(),
-            _ => task.waiting.clone(),
+            _ => shortened(&task.waiting),
         };
         tasks.add_row([
             task.task.clone(),
@@ -433,6 +433,10 @@ fn status_text(reply: &v1::StatusReply, now: u64) -> String {
             task.gang.join(", "),
             what,
         ]);
+    }
+    if let Some(column) = tasks.column_mut(0) {
+        // Names are for copying: they stay in one piece.
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
     text.push_str(&format!("{}\n\n", plain(&tasks)));
     if reply.workers.is_empty() {
@@ -458,6 +462,20 @@ fn status_text(reply: &v1::StatusReply, now: u64) -> String {
     }
     text.push_str(&format!("{}\n", plain(&workers)));
     text
+}
+
+/// `waits for A and 3 more`: the whole list is for `explain`.
+fn shortened(waiting: &str) -> String {
+    let tasks: Vec<&str> = waiting.split(", ").collect();
+    let more = waiting
+        .rsplit_once(" and ")
+        .and_then(|(_, rest)| rest.strip_suffix(" more")?.parse().ok());
+    match tasks.as_slice() {
+        [first, others @ ..] if first.starts_with("waits for i") && !others.is_empty() => {
+            format!("{first} and {} more", others.len() + more.unwrap_or(0))
+        }
+        _ => waiting.to_owned(),
+    }
 }
 
 fn progress_text(progress: &v1::ProgressStatus) -> String {
@@ -594,6 +612,23 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json_text(&reply())).unwrap();
         assert_eq!(json["tasks"][0]["progress"]["done"], 120);
         assert_eq!(json["run"]["outcome"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn long_lists_of_tasks_are_cut() {
+        assert_eq!(
+            shortened("waits for i1.a, i1.b"),
+            "waits for i1.a and 1 more"
+        );
+        assert_eq!(
+            shortened("waits for i1.a, i1.b, i1.c, i1.d and 3 more"),
+            "waits for i1.a and 6 more"
+        );
+        assert_eq!(shortened("waits for i1.a"), "waits for i1.a");
+        assert_eq!(
+            shortened("waits for 1 device; 0 free now"),
+            "waits for 1 device; 0 free now"
+        );
     }
 
     #[test]

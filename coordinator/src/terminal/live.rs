@@ -126,7 +126,7 @@ fn waiting(snapshot: &Snapshot) -> Vec<String> {
             WaitingFor::NoSuchTask
             | WaitingFor::Failed { .. }
             | WaitingFor::RunEnded { .. }
-            | WaitingFor::Shutdown => (8, "for nothing: they are not started any more", false),
+            | WaitingFor::Shutdown => (8, "not started any more", false),
         };
         *counts.entry((order, group)).or_default() += 1;
         if notable && special.is_none() {
