@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use support::{data, rank_process, run_gang, run_solo, train_spec};
+use support::{data, rank_process, run_checked, run_gang, run_solo, train_spec};
 use train::Outcome;
 use types::{
     DataSettings, EvaluateSpec, EvaluationSettings, FailureClass, MemberName, PredictSpec,
@@ -258,6 +258,26 @@ fn predict_spec(
         batch_size: 4,
         runtime: like.runtime,
     }
+}
+
+#[test]
+fn other_data_is_refused_before_anything_is_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let manifest = folder.path().join("manifest.json");
+    let built = dataset::Manifest::build(&data, None).unwrap();
+    fs::write(&manifest, built.to_json()).unwrap();
+    let spec = TaskSpec::Train(train_spec(&data, 1, 1));
+    let run = |name: &str| run_checked(&spec, &folder.path().join(name), &manifest);
+    assert!(run("same").outcome.is_ok());
+
+    let files = data.sources[&Split::WeakTrain].clone();
+    let table = data.root.join(files.metadata.unwrap());
+    let text = fs::read_to_string(&table).unwrap();
+    fs::write(&table, text + "\n").unwrap();
+    let error = run("other").outcome.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Data);
+    assert!(error.to_string().contains("weak.tsv"), "{error}");
 }
 
 #[test]

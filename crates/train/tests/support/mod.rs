@@ -178,14 +178,15 @@ pub(crate) fn run_solo(
     resume: Option<&Path>,
     stop_after: Option<u64>,
 ) -> Ran {
-    run_in_group(
-        spec,
-        &ProcessGroup::solo(),
-        folder,
-        inputs,
-        resume,
-        stop_after,
-    )
+    let group = ProcessGroup::solo();
+    run_in_group(spec, &group, folder, inputs, resume, stop_after, None)
+}
+
+/// Runs a task whose data is held against a manifest first.
+pub(crate) fn run_checked(spec: &TaskSpec, folder: &Path, manifest: &Path) -> Ran {
+    let group = ProcessGroup::solo();
+    let inputs = BTreeMap::new();
+    run_in_group(spec, &group, folder, &inputs, None, None, Some(manifest))
 }
 
 fn run_in_group(
@@ -195,6 +196,7 @@ fn run_in_group(
     inputs: &BTreeMap<String, PathBuf>,
     resume: Option<&Path>,
     stop_after: Option<u64>,
+    manifest: Option<&Path>,
 ) -> Ran {
     tch::set_num_threads(1);
     let scratch = folder.join("scratch");
@@ -211,7 +213,7 @@ fn run_in_group(
             group,
             inputs,
             resume,
-            manifest: None,
+            manifest,
             scratch: &scratch,
             host: &mut host,
         },
@@ -246,7 +248,15 @@ pub(crate) fn rank_process() {
     };
     let group = ProcessGroup::gloo(&store, orders.rank, orders.size, &options).unwrap();
     let folder = orders.folder.join(format!("rank{}", orders.rank));
-    let ran = run_in_group(&orders.spec, &group, &folder, &orders.inputs, None, None);
+    let ran = run_in_group(
+        &orders.spec,
+        &group,
+        &folder,
+        &orders.inputs,
+        None,
+        None,
+        None,
+    );
     ran.outcome.unwrap();
     let losses = serde_json::to_vec(&ran.host.losses()).unwrap();
     fs::write(folder.join("losses.json"), losses).unwrap();
