@@ -189,7 +189,6 @@ pub fn main() -> ExitCode {
 impl RunArgs {
     fn options(self) -> RunOptions {
         RunOptions {
-            plan: self.plan.unwrap_or_default(),
             run_dir: self.run_dir,
             listen: self.listen,
             local_workers: self.local_workers,

@@ -279,7 +279,7 @@ fn a_board_has_a_limit_of_keys_and_bytes() {
             .keys
             .iter()
             .map(|(key, value)| key.len() + value.len())
-            .sum()
+            .sum::<usize>()
     );
 }
 

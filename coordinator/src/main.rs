@@ -1,0 +1,7 @@
+//! `coordinator --plan two_iterations.toml`
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coordinator::main()
+}

@@ -1,0 +1,322 @@
+//! `coordinator --plan PLAN`: from the first task to the table of scores, or on from where the last call ended.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use control::{Cluster, Input, RunOutcome, Settings};
+use journal::{Journal, SqliteJournal};
+use plan::{Plan, Sizing};
+use proto::v1;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use types::RunId;
+
+use crate::exit;
+use crate::finish;
+use crate::local_workers::{LocalWorkers, Recipe};
+use crate::records::Records;
+use crate::rendezvous::Rendezvous;
+use crate::run_dir::RunDir;
+use crate::server;
+use crate::shell::{Handle, Outputs, Parts, Shell};
+use crate::submission::{Submitter, current_run, lost_artifacts};
+use crate::terminal;
+
+/// What a user may choose.
+#[derive(Debug, Clone)]
+pub(crate) struct RunOptions {
+    pub(crate) run_dir: Option<PathBuf>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) local_workers: u32,
+    pub(crate) worker_binary: Option<PathBuf>,
+    pub(crate) lost_after: Duration,
+}
+
+/// How long ranks may take to write a checkpoint and end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a plan; gives the exit code.
+///
+/// # Errors
+/// Whatever keeps a run from starting or going on; a failed task is not an error but [`exit::FAILED`].
+pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
+    let began = Instant::now();
+    let mut interrupts = Interrupts::listen()?;
+    let root = options
+        .run_dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(plan.name()));
+    let run_dir = RunDir::create(&root)?;
+    let mut journal = SqliteJournal::open(&run_dir.journal())?;
+    let cluster = replay(&mut journal)?;
+    let store = Arc::new(artifact::Store::open(run_dir.artifacts())?);
+    let speed = if options.local_workers > 0 {
+        Sizing::CPU
+    } else {
+        Sizing::GPU
+    };
+    let submitter = Arc::new(Submitter::new(run_dir.clone(), Arc::clone(&store), speed));
+    let (prepared, plan) = {
+        let submitter = Arc::clone(&submitter);
+        tokio::task::spawn_blocking(move || {
+            submitter.prepare(&plan).map(|prepared| (prepared, plan))
+        })
+        .await??
+    };
+    submitter.keep(&plan)?;
+    let lost = lost_artifacts(&cluster, &prepared.graph, &store);
+    let current = if lost.is_empty() {
+        current_run(&cluster, &prepared.graph)
+    } else {
+        None
+    };
+
+    let settings = Settings {
+        lost_after: options.lost_after,
+        ..Settings::default()
+    };
+    let rendezvous = Arc::new(Rendezvous::default());
+    let (shell, outputs) = Shell::new(Parts {
+        cluster,
+        journal: Box::new(journal),
+        store: Arc::clone(&store),
+        rendezvous: Arc::clone(&rendezvous),
+        records: Records::new(run_dir.clone()),
+        welcome: v1::Welcome {
+            heartbeat_ms: millis(settings.heartbeat),
+            lost_after_ms: millis(settings.lost_after),
+        },
+    });
+    let Outputs {
+        handle,
+        snapshots,
+        notices,
+        drained,
+    } = outputs;
+    let mut shell = tokio::spawn(shell.run());
+    handle.input(Input::CoordinatorStarted { settings }).await?;
+    for digest in lost {
+        tracing::warn!("artifact {digest} is gone from the store: what made it runs again");
+        handle.input(Input::ArtifactLost { digest }).await?;
+    }
+    let run = match current {
+        Some(run) => run,
+        None => {
+            let run = handle.query(|view| view.cluster.next_run()).await?;
+            let (name, graph) = (prepared.name.clone(), Arc::clone(&prepared.graph));
+            handle.input(Input::Submit { run, name, graph }).await?;
+            run
+        }
+    };
+
+    let mut code = exit::OK;
+    if !is_over(&handle, run).await? {
+        let session = Session {
+            options: &options,
+            handle: handle.clone(),
+            run,
+            drained,
+            store: Arc::clone(&store),
+            rendezvous,
+            submitter,
+            run_dir: run_dir.clone(),
+        };
+        let shown = tokio::spawn(terminal::show(snapshots.clone(), notices));
+        let end = tokio::select! {
+            end = session.go_on(snapshots, &mut interrupts) => end,
+            ended = &mut shell => match ended {
+                Ok(Err(error)) => Err(error),
+                _ => Err(anyhow::anyhow!("the coordinator's loop ended by itself")),
+            },
+        };
+        shown.abort();
+        code = end?;
+    }
+    let tasks = handle.query(move |view| view.cluster.tasks(run)).await?;
+    if code == exit::OK {
+        let outcome = handle
+            .query(move |view| view.cluster.run(run).and_then(|run| run.ended))
+            .await?;
+        if !matches!(outcome, Some((_, RunOutcome::Done))) {
+            code = exit::FAILED;
+        }
+    }
+    finish::print(&finish::Finished {
+        plan: &plan,
+        tasks: &tasks,
+        store: &store,
+        run_dir: &run_dir,
+        interrupted: code == exit::INTERRUPTED,
+        elapsed: began.elapsed(),
+    })?;
+    Ok(code)
+}
+
+fn replay(journal: &mut SqliteJournal) -> Result<Cluster> {
+    let mut cluster = Cluster::new();
+    for record in journal.records()? {
+        let record = record?;
+        cluster
+            .apply(record.at, record.input)
+            .map_err(|rejection| anyhow::anyhow!("{rejection}"))
+            .context("the journal holds an input that its own history refuses: it was written by another version or is damaged")?;
+    }
+    Ok(cluster)
+}
+
+async fn is_over(handle: &Handle, run: RunId) -> Result<bool> {
+    Ok(handle
+        .query(move |view| view.cluster.run(run).is_none_or(|run| run.ended.is_some()))
+        .await?)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A run that has something to do: server, local workers, and the wait for its end.
+struct Session<'a> {
+    options: &'a RunOptions,
+    handle: Handle,
+    run: RunId,
+    drained: watch::Receiver<bool>,
+    store: Arc<artifact::Store>,
+    rendezvous: Arc<Rendezvous>,
+    submitter: Arc<Submitter>,
+    run_dir: RunDir,
+}
+
+impl Session<'_> {
+    async fn go_on(
+        self,
+        mut snapshots: watch::Receiver<Option<Arc<crate::board::Snapshot>>>,
+        interrupts: &mut Interrupts,
+    ) -> Result<u8> {
+        let (token_text, token) = self.run_dir.token()?;
+        let (lost, damaged) = mpsc::unbounded_channel();
+        let server = server::Running::start(
+            self.options.listen,
+            server::Parts {
+                shell: self.handle.clone(),
+                rendezvous: Arc::clone(&self.rendezvous),
+                store: Arc::clone(&self.store),
+                submitter: Arc::clone(&self.submitter),
+                run_dir: self.run_dir.clone(),
+                token,
+                lost,
+            },
+        )
+        .await?;
+        let telling = tokio::spawn(tell_damage(self.handle.clone(), damaged));
+        let url = format!("http://{}", server.address);
+        let address_file = self.run_dir.address();
+        std::fs::write(&address_file, &url)
+            .with_context(|| format!("cannot write {}", address_file.display()))?;
+        tracing::info!(
+            "listening on {url}; run directory {}",
+            self.run_dir.root().display()
+        );
+        if self.options.local_workers == 0 {
+            tracing::info!(
+                "workers join with: TUTTI_TOKEN=$(cat {}) worker --gpu 0 --coordinator {url}",
+                self.run_dir.root().join("token").display()
+            );
+        }
+        let recipe = Recipe {
+            binary: worker_binary(self.options)?,
+            coordinator: url,
+            token: token_text,
+            run_dir: self.run_dir.clone(),
+        };
+        let workers = LocalWorkers::start(self.options.local_workers, &recipe, &self.handle)?;
+        let run = self.run;
+        let over = snapshots.wait_for(|snapshot| {
+            snapshot.as_ref().is_some_and(|snapshot| {
+                snapshot.run.run > run || (snapshot.run.run == run && snapshot.run.ended.is_some())
+            })
+        });
+        let interrupted = tokio::select! {
+            over = over => {
+                over.context("the coordinator's loop ended")?;
+                false
+            }
+            () = interrupts.next() => true,
+        };
+        let code = if interrupted {
+            self.stop_in_order(workers, interrupts).await?
+        } else {
+            workers.leave().await;
+            exit::OK
+        };
+        // Whoever reads it next finds nobody there.
+        let _ = std::fs::remove_file(&address_file);
+        telling.abort();
+        server.stop().await;
+        Ok(code)
+    }
+
+    /// Ranks write a checkpoint and end, local workers leave; another interrupt ends everything at once.
+    async fn stop_in_order(
+        &self,
+        workers: LocalWorkers,
+        interrupts: &mut Interrupts,
+    ) -> Result<u8> {
+        tracing::info!("stopping in order: ranks write a checkpoint and end (again: stop now)");
+        self.handle.input(Input::Shutdown).await?;
+        let mut drained = self.drained.clone();
+        let in_order = tokio::select! {
+            waited = tokio::time::timeout(DRAIN_LIMIT, drained.wait_for(|drained| *drained)) => waited.is_ok(),
+            () = interrupts.next() => false,
+        };
+        if in_order {
+            workers.leave().await;
+        } else {
+            tracing::warn!("stopping now");
+            workers.kill().await;
+        }
+        Ok(exit::INTERRUPTED)
+    }
+}
+
+/// An artifact that turned out to be damaged is made again when somebody needs it.
+async fn tell_damage(handle: Handle, mut damaged: mpsc::UnboundedReceiver<types::Digest>) {
+    while let Some(digest) = damaged.recv().await {
+        if handle.input(Input::ArtifactLost { digest }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The worker program: the one that was named, or the one beside this program.
+fn worker_binary(options: &RunOptions) -> Result<PathBuf> {
+    if let Some(binary) = &options.worker_binary {
+        return Ok(binary.clone());
+    }
+    let own = std::env::current_exe().context("where this program is")?;
+    Ok(own.with_file_name("worker"))
+}
+
+/// Ctrl-C and a service manager's stop.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("listening for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
