@@ -13,26 +13,49 @@ pub(crate) struct Args {
     fast: bool,
 }
 
+/// The packages that need libtorch: everything that is not a default member of the workspace.
+const WITH_LIBTORCH: [&str; 6] = [
+    "collective",
+    "nccl-rs",
+    "model",
+    "train",
+    "worker",
+    "system-tests",
+];
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.fast {
         libtorch::ensure(false)?;
     }
-    // cargo-nextest runs the same tests side by side and with a time limit each; plain cargo does without.
+    // cargo-nextest runs the same tests with a time limit each; plain cargo does without.
     let nextest = shell::works("cargo", &["nextest", "--version"]);
     let runner: &[&str] = if nextest {
         &["nextest", "run"]
     } else {
         &["test"]
     };
-    shell::step("tests that need no libtorch", shell::cargo().args(runner))?;
+    shell::step(
+        "tests that need no libtorch",
+        shell::cargo().args(runner).arg("--locked"),
+    )?;
     if !args.fast {
-        shell::step("all tests", shell::cargo().args(runner).arg("--workspace"))?;
+        // The whole-system tests start these.
+        shell::step(
+            "building coordinator and worker",
+            shell::cargo().args(["build", "--locked", "-p", "coordinator", "-p", "worker"]),
+        )?;
+        let packages = WITH_LIBTORCH.iter().flat_map(|name| ["-p", name]);
+        shell::step(
+            "tests with libtorch and whole runs (several minutes)",
+            shell::cargo().args(runner).arg("--locked").args(packages),
+        )?;
         if nextest {
             shell::step(
                 "examples in the documentation",
-                shell::cargo().args(["test", "--workspace", "--doc"]),
+                shell::cargo().args(["test", "--locked", "--workspace", "--doc"]),
             )?;
         }
     }
+    shell::say("all tests passed");
     Ok(ExitCode::SUCCESS)
 }

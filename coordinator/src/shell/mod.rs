@@ -1,6 +1,9 @@
 //! The shell around the pure core: one task owns the cluster, hears of everything through one channel, writes what changed the
 //! cluster to the journal, and only then replies and gives commands.
 
+mod command;
+mod handle;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +12,10 @@ use anyhow::{Context, Result};
 use control::{Action, Cluster, Input, RankReport, Record, Rejection, Report};
 use journal::Journal;
 use proto::v1::{self, to_worker};
-use tokio::sync::{mpsc, oneshot, watch};
-use tonic::Status;
+use tokio::sync::{mpsc, watch};
 use types::{
     Digest, Failure, FailureClass, Fence, Incarnation, MetricPoint, Progress, Rank, TaskId,
-    TaskSpec, WorkerId,
+    WorkerId,
 };
 
 use crate::board::Snapshot;
@@ -21,8 +23,8 @@ use crate::clock::Clock;
 use crate::records::Records;
 use crate::rendezvous::Rendezvous;
 
-/// What a worker's stream takes.
-pub(crate) type ToWorkerSender = mpsc::Sender<Result<v1::ToWorker, Status>>;
+pub(crate) use handle::{Handle, Said, SaidReport, ShellError, ToWorkerSender, View};
+use handle::{Reply, Request};
 
 /// Inputs taken together, so that a burst costs one write of the journal.
 const BATCH: usize = 256;
@@ -30,156 +32,6 @@ const BATCH: usize = 256;
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 /// How soon a journal that could not be written (no space left) is tried again.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(2);
-
-/// A call to the shell that changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ShellError {
-    /// The core's answer.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The shell has ended.
-    #[error("the coordinator is ending")]
-    Gone,
-}
-
-/// Something a worker says, turned into plain data.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Heartbeat {
-        sent_at: u64,
-    },
-    Report {
-        sequence: u64,
-        fence: Fence,
-        rank: Rank,
-        what: SaidReport,
-    },
-    Progress {
-        fence: Fence,
-        rank: Rank,
-        progress: Progress,
-    },
-    Logs {
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: Vec<String>,
-    },
-    Draining,
-    Goodbye,
-}
-
-/// A report is for the core, or a point of a curve for people.
-#[derive(Debug)]
-pub(crate) enum SaidReport {
-    Rank(RankReport),
-    Metrics(MetricPoint),
-}
-
-type Reply<T> = oneshot::Sender<Result<T, ShellError>>;
-
-enum Request {
-    Input(Input, Reply<()>),
-    Attach {
-        hello: Input,
-        worker: WorkerId,
-        incarnation: Incarnation,
-        to_worker: ToWorkerSender,
-        reply: Reply<u64>,
-    },
-    Said {
-        worker: WorkerId,
-        connection: u64,
-        said: Said,
-    },
-    Detached {
-        worker: WorkerId,
-        connection: u64,
-    },
-    Query(Box<dyn FnOnce(&View<'_>) + Send>),
-    LeaveLocal(Vec<WorkerId>),
-}
-
-/// What a query may look at.
-pub(crate) struct View<'a> {
-    pub(crate) cluster: &'a Cluster,
-    pub(crate) progress: &'a BTreeMap<TaskId, Progress>,
-}
-
-/// Talks to the shell. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Handle(mpsc::Sender<Request>);
-
-impl Handle {
-    /// Gives the core an input; the answer comes once it is in the journal.
-    pub(crate) async fn input(&self, input: Input) -> Result<(), ShellError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Input(input, reply)).await?;
-        answer.await.map_err(|_| ShellError::Gone)?
-    }
-
-    /// Introduces a worker's new connection; gives its number.
-    pub(crate) async fn attach(
-        &self,
-        hello: Input,
-        worker: WorkerId,
-        incarnation: Incarnation,
-        to_worker: ToWorkerSender,
-    ) -> Result<u64, ShellError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Attach {
-            hello,
-            worker,
-            incarnation,
-            to_worker,
-            reply,
-        })
-        .await?;
-        answer.await.map_err(|_| ShellError::Gone)?
-    }
-
-    pub(crate) async fn said(
-        &self,
-        worker: WorkerId,
-        connection: u64,
-        said: Said,
-    ) -> Result<(), ShellError> {
-        self.send(Request::Said {
-            worker,
-            connection,
-            said,
-        })
-        .await
-    }
-
-    pub(crate) async fn detached(&self, worker: WorkerId, connection: u64) {
-        // A shell that has ended has no use for it.
-        let _ = self.send(Request::Detached { worker, connection }).await;
-    }
-
-    /// Tells these workers to leave.
-    pub(crate) async fn leave(&self, workers: Vec<WorkerId>) {
-        let _ = self.send(Request::LeaveLocal(workers)).await;
-    }
-
-    /// Looks at the state.
-    pub(crate) async fn query<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
-    ) -> Result<T, ShellError> {
-        let (reply, answer) = oneshot::channel();
-        let look = Box::new(move |view: &View<'_>| {
-            // Whoever asked may have gone.
-            let _ = reply.send(look(view));
-        });
-        self.send(Request::Query(look)).await?;
-        answer.await.map_err(|_| ShellError::Gone)
-    }
-
-    async fn send(&self, request: Request) -> Result<(), ShellError> {
-        self.0.send(request).await.map_err(|_| ShellError::Gone)
-    }
-}
 
 /// What the shell works with.
 pub(crate) struct Parts {
@@ -613,7 +465,7 @@ impl Shell {
             }
             Action::StartRank(start) => self.tell(
                 &start.worker.clone(),
-                to_worker::Body::StartRank(start_rank(start)),
+                to_worker::Body::StartRank(command::start_rank(start)),
             ),
             Action::StopRank {
                 worker,
@@ -692,31 +544,4 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-fn start_rank(start: &control::StartRank) -> v1::StartRank {
-    v1::StartRank {
-        fence: start.fence.0,
-        task: start.task.name.to_string(),
-        rank: start.rank.0,
-        world_size: u32::try_from(start.gang.len()).unwrap_or(u32::MAX),
-        spec: start.spec.to_string(),
-        inputs: proto::digests_to_wire(&start.inputs),
-        outputs: start.outputs.clone(),
-        resume: start
-            .resume
-            .map(|checkpoint| proto::digest_to_wire(&checkpoint.digest)),
-        manifest: manifest(&start.spec).as_ref().map(proto::digest_to_wire),
-    }
-}
-
-/// The manifest that a task's data must match.
-fn manifest(spec: &str) -> Option<Digest> {
-    let data = match serde_json::from_str(spec).ok()? {
-        TaskSpec::Train(spec) => spec.data,
-        TaskSpec::Predict(spec) => spec.data,
-        TaskSpec::Evaluate(spec) => spec.data,
-        TaskSpec::PseudoLabel(_) => return None,
-    };
-    data.manifest
 }
