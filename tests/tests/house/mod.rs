@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How long a whole run of the smoke plan may take on a slow, busy machine.
-pub const RUN_LIMIT: Duration = Duration::from_secs(240);
+pub(crate) const RUN_LIMIT: Duration = Duration::from_secs(240);
 
 /// The folder that cargo put the programs into.
 fn programs() -> PathBuf {
@@ -32,13 +32,13 @@ fn programs() -> PathBuf {
 }
 
 /// The temporary folder.
-pub struct House {
+pub(crate) struct House {
     folder: tempfile::TempDir,
 }
 
 impl House {
     /// With the tiny data set and a copy of `configs/smoke.toml` that points at it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let house = Self { folder };
         dataset::synthetic::write(&house.data(), &dataset::synthetic::Sizes::default(), 1)
@@ -48,28 +48,28 @@ impl House {
         house
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path().join("data")
     }
 
-    pub fn plan(&self) -> PathBuf {
+    pub(crate) fn plan(&self) -> PathBuf {
         self.path().join("smoke.toml")
     }
 
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         self.path().join("run")
     }
 
-    pub fn plan_text(&self) -> String {
+    pub(crate) fn plan_text(&self) -> String {
         fs::read_to_string(self.plan()).expect("the plan")
     }
 
     /// Writes a plan, its data folder replaced by this house's.
-    pub fn write_plan(&self, text: &str) {
+    pub(crate) fn write_plan(&self, text: &str) {
         let data = format!("root = {:?}", self.data());
         let lines: Vec<String> = text
             .lines()
@@ -86,14 +86,14 @@ impl House {
     }
 
     /// Replaces one piece of the plan's text, which must be there exactly once.
-    pub fn edit_plan(&self, old: &str, new: &str) {
+    pub(crate) fn edit_plan(&self, old: &str, new: &str) {
         let text = self.plan_text();
         assert_eq!(text.matches(old).count(), 1, "{old:?} in the plan");
         fs::write(self.plan(), text.replace(old, new)).expect("the plan is written");
     }
 
     /// `coordinator --plan … --run-dir … --local-workers N` on a port of its own.
-    pub fn run(&self, local_workers: u32) -> Process {
+    pub(crate) fn run(&self, local_workers: u32) -> Process {
         let mut command = self.coordinator();
         command
             .arg("--plan")
@@ -110,7 +110,7 @@ impl House {
     }
 
     /// The bare program, with nothing of the caller's environment that could change what it does.
-    pub fn coordinator(&self) -> Command {
+    pub(crate) fn coordinator(&self) -> Command {
         let mut command = Command::new(programs().join("coordinator"));
         command
             .current_dir(self.path())
@@ -120,14 +120,14 @@ impl House {
     }
 
     /// `coordinator <args>`, to the end.
-    pub fn ask(&self, args: &[&str]) -> Finished {
+    pub(crate) fn ask(&self, args: &[&str]) -> Finished {
         let mut command = self.coordinator();
         command.args(args);
         Process::start(command, self.path()).wait(Duration::from_secs(60))
     }
 
     /// `coordinator plan show --json`, parsed.
-    pub fn plan_show(&self) -> serde_json::Value {
+    pub(crate) fn plan_show(&self) -> serde_json::Value {
         let (plan, run) = (self.plan(), self.run_dir());
         let shown = self.ask(&[
             "plan",
@@ -142,13 +142,13 @@ impl House {
     }
 
     /// What the journal says, replayed by the shipped code.
-    pub fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History::read(&self.run_dir())
     }
 }
 
 /// A started program with its output in files.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -156,16 +156,16 @@ pub struct Process {
 }
 
 /// A program that has ended.
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
-    pub took: Duration,
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
 }
 
 impl Finished {
     /// Both outputs, for messages.
-    pub fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!(
             "{}\n--- stdout\n{}\n--- stderr\n{}",
             self.status, self.stdout, self.stderr
@@ -174,7 +174,7 @@ impl Finished {
 }
 
 impl Process {
-    pub fn start(mut command: Command, folder: &Path) -> Self {
+    pub(crate) fn start(mut command: Command, folder: &Path) -> Self {
         let (out, stdout) = tempfile::NamedTempFile::new_in(folder)
             .expect("a file")
             .keep()
@@ -197,25 +197,25 @@ impl Process {
         }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         send(self.id(), signal);
     }
 
     /// Both outputs so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         format!("{}{}", read(&self.stdout), read(&self.stderr))
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()
     }
 
     /// Waits until `found` gives something; fails with the program's output after the limit, or when the program ends.
-    pub fn until<T>(
+    pub(crate) fn until<T>(
         &mut self,
         what: &str,
         limit: Duration,
@@ -241,7 +241,7 @@ impl Process {
     }
 
     /// Waits for the end; a program that takes longer is killed and fails the test.
-    pub fn wait(mut self, limit: Duration) -> Finished {
+    pub(crate) fn wait(mut self, limit: Duration) -> Finished {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -285,21 +285,21 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-pub fn send(id: u32, signal: Signal) {
+pub(crate) fn send(id: u32, signal: Signal) {
     let id = i32::try_from(id).expect("process ids fit");
     kill(Pid::from_raw(id), signal).unwrap_or_else(|error| panic!("{signal} to {id}: {error}"));
 }
 
 /// A process as /proc shows it.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub id: u32,
-    pub parent: u32,
-    pub command_line: Vec<String>,
+pub(crate) struct Seen {
+    pub(crate) id: u32,
+    pub(crate) parent: u32,
+    pub(crate) command_line: Vec<String>,
 }
 
 /// Every process that is not a zombie.
-pub fn processes() -> Vec<Seen> {
+pub(crate) fn processes() -> Vec<Seen> {
     let mut seen = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(id) = entry
@@ -341,7 +341,7 @@ pub fn processes() -> Vec<Seen> {
 }
 
 /// Children, grandchildren and so on.
-pub fn descendants(id: u32) -> Vec<u32> {
+pub(crate) fn descendants(id: u32) -> Vec<u32> {
     let all = processes();
     let mut family = vec![id];
     let mut next = 0;
@@ -359,7 +359,7 @@ pub fn descendants(id: u32) -> Vec<u32> {
 }
 
 /// Rank processes below a coordinator or worker.
-pub fn ranks_below(id: u32) -> Vec<Seen> {
+pub(crate) fn ranks_below(id: u32) -> Vec<Seen> {
     let family = descendants(id);
     processes()
         .into_iter()
@@ -370,7 +370,7 @@ pub fn ranks_below(id: u32) -> Vec<Seen> {
 }
 
 /// Worker processes below a coordinator.
-pub fn workers_below(id: u32) -> Vec<Seen> {
+pub(crate) fn workers_below(id: u32) -> Vec<Seen> {
     let family = descendants(id);
     processes()
         .into_iter()
@@ -385,19 +385,19 @@ pub fn workers_below(id: u32) -> Vec<Seen> {
         .collect()
 }
 
-pub fn is_alive(id: u32) -> bool {
+pub(crate) fn is_alive(id: u32) -> bool {
     processes().iter().any(|seen| seen.id == id)
 }
 
 /// The journal of a run directory, replayed by the shipped code.
-pub struct History {
-    pub cluster: control::Cluster,
+pub(crate) struct History {
+    pub(crate) cluster: control::Cluster,
     /// Everything that the core wanted done, in order.
-    pub actions: Vec<control::Action>,
+    pub(crate) actions: Vec<control::Action>,
 }
 
 impl History {
-    pub fn read(run_dir: &Path) -> Self {
+    pub(crate) fn read(run_dir: &Path) -> Self {
         let journal =
             journal::JournalReader::open(&run_dir.join("journal.sqlite")).expect("the journal");
         let mut cluster = control::Cluster::new();
@@ -414,12 +414,12 @@ impl History {
     }
 
     /// The latest run.
-    pub fn run(&self) -> types::RunId {
+    pub(crate) fn run(&self) -> types::RunId {
         self.cluster.runs().last().expect("a run").run
     }
 
     /// Names of tasks that an attempt finished, in order, over all runs: a name that is there twice was executed twice.
-    pub fn executed(&self) -> Vec<String> {
+    pub(crate) fn executed(&self) -> Vec<String> {
         self.actions
             .iter()
             .filter_map(|action| match action {
@@ -434,7 +434,7 @@ impl History {
     }
 
     /// The latest run's task of that name.
-    pub fn task(&self, name: &str) -> control::TaskView {
+    pub(crate) fn task(&self, name: &str) -> control::TaskView {
         self.cluster
             .tasks(self.run())
             .into_iter()
@@ -443,7 +443,7 @@ impl History {
     }
 
     /// That no content key was computed by two attempts.
-    pub fn assert_nothing_ran_twice(&self) {
+    pub(crate) fn assert_nothing_ran_twice(&self) {
         let mut seen = std::collections::BTreeMap::new();
         for action in &self.actions {
             if let control::Action::TaskDone {
