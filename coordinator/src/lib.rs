@@ -1,7 +1,7 @@
 //! The coordinator: it decides and remembers.
 //!
-//! The deciding is `control`'s; this room is the shell around it. [`shell`] owns the cluster and the journal, the services turn
-//! messages into its inputs, [`run`] is the life of one call of the program. It refuses to know tensors.
+//! The deciding is `control`'s; this room is the shell around it. `shell` owns the cluster and the journal, the services turn
+//! messages into its inputs, `run` is the life of one call of the program. It refuses to know tensors.
 
 mod board;
 mod cli;

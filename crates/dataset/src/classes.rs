@@ -1,76 +1,11 @@
-//! The 27 classes of the output vector, their aliases and the masks of recipe 2.
+//! The aliases and masks of the output vector's classes (recipe 2.2, 2.5).
 
 use types::Split;
 
-/// Length of the output vector.
-pub const NUM_CLASSES: usize = 27;
-
-/// Every class in output order: the ten of DESED, then the seventeen of MAESTRO Real (recipe 2.1).
-pub const CLASSES: [&str; NUM_CLASSES] = [
-    "Alarm_bell_ringing",
-    "Blender",
-    "Cat",
-    "Dishes",
-    "Dog",
-    "Electric_shaver_toothbrush",
-    "Frying",
-    "Running_water",
-    "Speech",
-    "Vacuum_cleaner",
-    "cutlery and dishes",
-    "furniture dragging",
-    "people talking",
-    "children voices",
-    "coffee machine",
-    "footsteps",
-    "large_vehicle",
-    "car",
-    "brakes_squeaking",
-    "cash register beeping",
-    "announcement",
-    "shopping cart",
-    "metro leaving",
-    "metro approaching",
-    "door opens/closes",
-    "wind_blowing",
-    "birds_singing",
-];
-
-/// Classes of DESED: the first ten of [`CLASSES`].
-pub const NUM_DESED_CLASSES: usize = 10;
-
-/// The eleven MAESTRO classes that are scored, sorted by code point as every class list in evaluation is.
-pub const MAESTRO_EVALUATED: [&str; 11] = [
-    "birds_singing",
-    "brakes_squeaking",
-    "car",
-    "children voices",
-    "cutlery and dishes",
-    "footsteps",
-    "large_vehicle",
-    "metro approaching",
-    "metro leaving",
-    "people talking",
-    "wind_blowing",
-];
-
-/// The ten DESED classes, sorted.
-#[must_use]
-pub fn desed_classes() -> &'static [&'static str] {
-    &CLASSES[..NUM_DESED_CLASSES]
-}
-
-/// The seventeen MAESTRO classes in output order.
-#[must_use]
-pub fn maestro_classes() -> &'static [&'static str] {
-    &CLASSES[NUM_DESED_CLASSES..]
-}
-
-/// Where `name` stands in [`CLASSES`].
-#[must_use]
-pub fn class_index(name: &str) -> Option<usize> {
-    CLASSES.iter().position(|class| *class == name)
-}
+pub use types::{
+    CLASSES, MAESTRO_EVALUATED, NUM_CLASSES, NUM_DESED_CLASSES, class_index, desed_classes,
+    maestro_classes,
+};
 
 /// Whether clips are read to be learned from or to be scored: aliases and masks differ (recipe 2.2, 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

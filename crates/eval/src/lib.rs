@@ -23,5 +23,6 @@ pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_
 pub use maestro::{maestro_auroc, merge_touching, recording_scores, segment_means};
 pub use median::{DCASE_2024_WINDOWS, median_filter};
 pub use psds::{Combined, OperatingPoint, Psds, PsdsSettings, psds};
-pub use reference::{GroundTruth, SoundEvent};
+pub use reference::GroundTruth;
 pub use scores::{ClipScores, Scores};
+pub use types::SoundEvent;

@@ -1,17 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Error, Scores};
+use types::SoundEvent;
 
-/// A sound that someone heard.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SoundEvent {
-    /// In seconds from the start of the clip.
-    pub onset: f64,
-    /// In seconds; may lie beyond the last frame.
-    pub offset: f64,
-    /// Class name.
-    pub class: String,
-}
+use crate::{Error, Scores};
 
 /// Annotated sound events and lengths of clips. A clip without events has an empty list.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,59 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use types::{Architecture, EvaluationSettings, RuntimeSettings, Split};
+use types::{
+    Architecture, EvaluationSettings, MAESTRO_EVALUATED, RuntimeSettings, Split, desed_classes,
+    maestro_classes,
+};
 
 use crate::setting::{FileOverrides, IterationRef, Limits, Setting, Slot, setting};
-
-/// The ten classes of DESED (recipe 2.1).
-pub(crate) const DESED_CLASSES: [&str; 10] = [
-    "Alarm_bell_ringing",
-    "Blender",
-    "Cat",
-    "Dishes",
-    "Dog",
-    "Electric_shaver_toothbrush",
-    "Frying",
-    "Running_water",
-    "Speech",
-    "Vacuum_cleaner",
-];
-
-/// The seventeen classes of MAESTRO Real (recipe 2.1).
-pub(crate) const MAESTRO_CLASSES: [&str; 17] = [
-    "cutlery and dishes",
-    "furniture dragging",
-    "people talking",
-    "children voices",
-    "coffee machine",
-    "footsteps",
-    "large_vehicle",
-    "car",
-    "brakes_squeaking",
-    "cash register beeping",
-    "announcement",
-    "shopping cart",
-    "metro leaving",
-    "metro approaching",
-    "door opens/closes",
-    "wind_blowing",
-    "birds_singing",
-];
-
-/// The eleven MAESTRO classes that are scored (recipe 2.1).
-pub(crate) const MAESTRO_SCORED: [&str; 11] = [
-    "birds_singing",
-    "car",
-    "people talking",
-    "footsteps",
-    "children voices",
-    "wind_blowing",
-    "brakes_squeaking",
-    "large_vehicle",
-    "cutlery and dishes",
-    "metro approaching",
-    "metro leaving",
-];
 
 /// What stands at the top of a plan and in its single tables.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,8 +44,8 @@ impl Default for PlanSettings {
             evaluation: EvaluationSettings {
                 desed: Some(Split::DesedValidation),
                 maestro: Some(Split::MaestroValidation),
-                desed_classes: names(&DESED_CLASSES),
-                maestro_classes: names(&MAESTRO_SCORED),
+                desed_classes: names(desed_classes()),
+                maestro_classes: names(&MAESTRO_EVALUATED),
                 median_filter: true,
             },
             untrained: false,
@@ -148,8 +101,8 @@ pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("data.exclude", Limits::Any, |p| Slot::SplitPaths(&mut p.exclude), "TSV of clips to leave out of a split (column `filename`), relative to `root`", "1.7"),
     setting("evaluation.desed", Limits::Any, |p| Slot::OptionalSplit(&mut p.evaluation.desed), "split scored by PSDS", "9.3"),
     setting("evaluation.maestro", Limits::Any, |p| Slot::OptionalSplit(&mut p.evaluation.maestro), "split scored by mpAUC", "9.4"),
-    setting("evaluation.desed_classes", Limits::OneOf(&DESED_CLASSES), |p| Slot::Names(&mut p.evaluation.desed_classes), "classes of PSDS", "2.1"),
-    setting("evaluation.maestro_classes", Limits::OneOf(&MAESTRO_CLASSES), |p| Slot::Names(&mut p.evaluation.maestro_classes), "classes of mpAUC", "2.1"),
+    setting("evaluation.desed_classes", Limits::OneOf(desed_classes()), |p| Slot::Names(&mut p.evaluation.desed_classes), "classes of PSDS", "2.1"),
+    setting("evaluation.maestro_classes", Limits::OneOf(maestro_classes()), |p| Slot::Names(&mut p.evaluation.maestro_classes), "classes of mpAUC", "2.1"),
     setting("evaluation.median_filter", Limits::Any, |p| Slot::Bool(&mut p.evaluation.median_filter), "class-wise median filter before scoring", "9.1"),
     setting("evaluation.untrained", Limits::Any, |p| Slot::Bool(&mut p.untrained), "score the untrained models too, for comparison", ""),
     setting("predict.batch_size", Limits::Whole(1, 4096), |p| Slot::U32(&mut p.batch_size), "clips per forward pass of a `predict` task", "1.8"),

@@ -112,17 +112,10 @@ fn sounding(truth: &Truth) -> BTreeSet<String> {
 }
 
 fn ground_truth(truth: &Truth) -> GroundTruth {
-    let events = truth.events.iter().map(|(clip, events)| {
-        let events: Vec<eval::SoundEvent> = events
-            .iter()
-            .map(|event| eval::SoundEvent {
-                onset: event.onset,
-                offset: event.offset,
-                class: event.class.clone(),
-            })
-            .collect();
-        (clip.clone(), eval::merge_touching(&events))
-    });
+    let events = truth
+        .events
+        .iter()
+        .map(|(clip, events)| (clip.clone(), eval::merge_touching(events)));
     GroundTruth {
         events: events.collect(),
         durations: truth.durations.clone(),

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows a wire format. A [`TaskSpec`] is the complete description of one task:
 //! `plan` writes it, `control` carries it unopened, `worker` and `train` obey it.
 
+mod classes;
 mod digest;
 mod failure;
 mod ids;
@@ -13,6 +14,10 @@ mod spec;
 mod split;
 mod task;
 
+pub use classes::{
+    CLASSES, MAESTRO_EVALUATED, NUM_CLASSES, NUM_DESED_CLASSES, class_index, desed_classes,
+    maestro_classes,
+};
 pub use digest::{Digest, DigestError, DigestHasher};
 pub use failure::{Failure, FailureClass};
 pub use ids::{
