@@ -110,7 +110,9 @@ fn fetch(requirements: &Path, wanted: &str, folder: &Path) -> Result<()> {
         "--python-version",
         "3.11",
     ])
-    .args(["--abi", "cp311", "--abi", "none"]);
+    .args(["--abi", "cp311", "--abi", "none"])
+    // It is right about system folders, and this is not one.
+    .env("PIP_ROOT_USER_ACTION", "ignore");
     for platform in PLATFORMS {
         pip.args(["--platform", platform]);
     }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Layout, Rows};
 
-/// How the rows of one group are mixed: row i becomes c[i]·row i + (1 − c[i])·row π(i).
+/// How the rows of one group are mixed: row i becomes `c[i]·row i + (1 − c[i])·row π(i)`.
 #[derive(Debug)]
 pub struct Mixing {
     /// (rows), float32, own share.

@@ -1,7 +1,7 @@
 //! The rank process: one attempt's tensors, and nothing that must survive them.
 //!
 //! It reads [`Command`](crate::protocol::Command)s from its standard input and writes
-//! [`Message`](crate::protocol::Message)s to what was its standard output; stray prints of libraries go to the log. When the
+//! [`Message`]s to what was its standard output; stray prints of libraries go to the log. When the
 //! input ends, its worker is gone, and it ends too.
 
 mod gang;

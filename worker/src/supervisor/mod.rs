@@ -1,6 +1,6 @@
 //! The long-lived half of a worker: no tensors, one device, one coordinator.
 //!
-//! Decisions are in [`duty`] and [`attempt`], which are pure; `shell` does what they say; `coordinator` is the seam to the
+//! Decisions are in `duty` and `attempt`, which are pure; `shell` does what they say; `coordinator` is the seam to the
 //! network and `process` the one to the rank processes.
 
 mod assignment;
