@@ -1,4 +1,4 @@
-//! Randomness as a function: a generator for each purpose, seeded with a hash (design.md section 8).
+//! Randomness as a function: a generator for each purpose, seeded with a hash (ARCHITECTURE.md, "Sameness").
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;

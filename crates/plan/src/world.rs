@@ -1,4 +1,4 @@
-/// The gang sizes that a step of `microbatches` allows, growing. The gradient tree (design.md section 8) has the largest
+/// The gang sizes that a step of `microbatches` allows, growing. The gradient tree (ARCHITECTURE.md, "Sameness") has the largest
 /// prime factors at its leaves, and each rank must hold a whole subtree: for 8 micro-batches 1, 2, 4, 8; for 36
 /// 1, 2, 4, 12, 36.
 #[must_use]

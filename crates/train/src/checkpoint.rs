@@ -1,4 +1,4 @@
-//! Checkpoints: student, teacher, optimizer state, step; nothing about the gang (design.md section 8).
+//! Checkpoints: student, teacher, optimizer state, step; nothing about the gang (ARCHITECTURE.md, "Sameness").
 
 use std::collections::BTreeMap;
 use std::path::Path;

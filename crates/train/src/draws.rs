@@ -1,4 +1,4 @@
-//! Randomness as a function of where in the run it is needed (design.md section 8).
+//! Randomness as a function of where in the run it is needed (ARCHITECTURE.md, "Sameness").
 
 use collective::rng;
 use rand::SeedableRng;

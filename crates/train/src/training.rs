@@ -1,4 +1,4 @@
-//! The training loop (recipe 5 to 7, design.md section 8).
+//! The training loop (recipe 5 to 7, ARCHITECTURE.md, "Sameness").
 
 use std::path::PathBuf;
 use std::sync::Arc;

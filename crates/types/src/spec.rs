@@ -41,7 +41,7 @@ impl TaskSpec {
 /// checkpoint of the same iteration and member). Output: `checkpoint`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
-    /// The plan's seed; every draw is a function of it and of where in the run it stands (design.md section 8).
+    /// The plan's seed; every draw is a function of it and of where in the run it stands (ARCHITECTURE.md, "Sameness").
     pub seed: u64,
     /// From 1.
     pub iteration: u32,

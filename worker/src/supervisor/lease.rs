@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use types::Timestamp;
 
-/// The lease of one worker (design.md section 6): when the last heartbeat that the coordinator acknowledged was *sent* so
+/// The lease of one worker (ARCHITECTURE.md, "The core"): when the last heartbeat that the coordinator acknowledged was *sent* so
 /// long ago, every rank must have been stopped. Counting from sending keeps it on the safe side of the coordinator's
 /// count, which begins when it hears.
 #[derive(Debug, Clone)]
