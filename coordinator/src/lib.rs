@@ -14,6 +14,7 @@ mod log_reader;
 mod plan_commands;
 mod records;
 mod rendezvous;
+mod replay;
 mod report;
 mod run;
 mod run_dir;

@@ -11,6 +11,7 @@ use plan::{Memory, Options, Plan, Preview, Previous, Problems, Sizing};
 use types::{Digest, RunId, TaskId, TaskName};
 
 use crate::exit;
+use crate::replay::replay;
 use crate::run_dir::RunDir;
 
 /// The arguments of `plan show`.
@@ -181,17 +182,13 @@ impl Past {
     /// # Errors
     /// When there is a journal that cannot be read.
     pub(crate) fn read(run_dir: &RunDir) -> Result<Self> {
-        let mut cluster = Cluster::new();
         let path = run_dir.journal();
-        if path.exists() {
-            for record in journal::JournalReader::open(&path)?.records() {
-                let record = record?;
-                cluster
-                    .apply(record.at, record.input)
-                    .map_err(|rejection| anyhow::anyhow!("{rejection}"))
-                    .with_context(|| format!("{} does not fit together", path.display()))?;
-            }
-        }
+        let cluster = if path.exists() {
+            replay(journal::JournalReader::open(&path)?.records())
+                .with_context(|| format!("{}", path.display()))?
+        } else {
+            Cluster::new()
+        };
         let mut done = BTreeMap::new();
         for run in cluster.runs() {
             let finished = cluster

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use control::{Cluster, Input, RunOutcome, Settings};
+use control::{Input, RunOutcome, Settings};
 use journal::{Journal, SqliteJournal};
 use plan::{Plan, Sizing};
 use proto::v1;
@@ -19,6 +19,7 @@ use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
 use crate::records::Records;
 use crate::rendezvous::Rendezvous;
+use crate::replay::replay;
 use crate::run_dir::RunDir;
 use crate::server;
 use crate::shell::{Handle, Outputs, Parts, Shell};
@@ -50,8 +51,8 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(plan.name()));
     let run_dir = RunDir::create(&root)?;
-    let mut journal = SqliteJournal::open(&run_dir.journal())?;
-    let cluster = replay(&mut journal)?;
+    let journal = SqliteJournal::open(&run_dir.journal())?;
+    let cluster = replay(journal.records()?)?;
     let store = Arc::new(artifact::Store::open(run_dir.artifacts())?);
     let speed = if options.local_workers > 0 {
         Sizing::CPU
@@ -153,18 +154,6 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         elapsed: began.elapsed(),
     })?;
     Ok(code)
-}
-
-fn replay(journal: &mut SqliteJournal) -> Result<Cluster> {
-    let mut cluster = Cluster::new();
-    for record in journal.records()? {
-        let record = record?;
-        cluster
-            .apply(record.at, record.input)
-            .map_err(|rejection| anyhow::anyhow!("{rejection}"))
-            .context("the journal holds an input that its own history refuses: it was written by another version or is damaged")?;
-    }
-    Ok(cluster)
 }
 
 async fn is_over(handle: &Handle, run: RunId) -> Result<bool> {
