@@ -20,6 +20,7 @@ pub fn standard(root: &Path, splits: &[Split]) -> DataSettings {
             .map(|split| (*split, split.standard_files()))
             .collect(),
         exclude,
+        impulse_responses: None,
         manifest: None,
     }
 }

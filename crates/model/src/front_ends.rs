@@ -24,6 +24,7 @@ impl FrontEnds {
             Architecture::AtstFrame => {
                 TransformerFrontEnd::Atst(AtstMel::new(settings.atst_floor, device))
             }
+            Architecture::Fpasst | Architecture::Beats => unimplemented!("being built"),
         };
         Self {
             crnn: CrnnMel::new(device),

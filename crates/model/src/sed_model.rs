@@ -250,6 +250,7 @@ pub fn pool_embeddings(embeddings: &Tensor, pooling: EmbeddingPooling, frames: i
     let x = match pooling {
         EmbeddingPooling::AdaptiveAverage => x.adaptive_avg_pool1d(frames),
         EmbeddingPooling::NearestExact => x.internal_upsample_nearest_exact1d(frames, None),
+        EmbeddingPooling::Nearest => x.upsample_nearest1d(frames, None),
     };
     x.transpose(1, 2)
 }

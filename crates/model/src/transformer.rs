@@ -18,6 +18,7 @@ impl Transformer {
             Architecture::AtstFrame => {
                 Self::AtstFrame(AtstFrame::new(scope.sub("atst"), &settings.transformer))
             }
+            Architecture::Fpasst | Architecture::Beats => unimplemented!("being built"),
         }
     }
 
@@ -48,5 +49,6 @@ pub(crate) fn layer_group(settings: &ModelSettings, name: &str) -> usize {
                 .and_then(|index| index.parse::<usize>().ok());
             block.map_or(depth + 1, |index| depth - index.min(depth))
         }
+        Architecture::Fpasst | Architecture::Beats => unimplemented!("being built"),
     }
 }

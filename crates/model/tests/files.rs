@@ -7,7 +7,8 @@ use std::fs;
 use model::{Error, SedModel, TensorFile, TensorWriter, write_tensors};
 use tch::{Device, Kind, Tensor};
 use types::{
-    Architecture, CrnnSettings, DecibelFloor, EmbeddingPooling, ModelSettings, TransformerSettings,
+    Architecture, BeatsSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, MelEdges,
+    ModelSettings, TransformerSettings,
 };
 
 fn tensors() -> Vec<(String, Tensor)> {
@@ -141,6 +142,8 @@ fn model(fusion_dim: u32) -> SedModel {
             rnn_layers: 1,
         },
         atst_floor: DecibelFloor::Clip,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 0,
     };
     SedModel::new(&settings, 1, Device::Cpu).unwrap()

@@ -9,7 +9,8 @@ use model::{
 use oracle::{Case, list};
 use tch::{Device, Kind, Tensor};
 use types::{
-    Architecture, CrnnSettings, DecibelFloor, EmbeddingPooling, ModelSettings, TransformerSettings,
+    Architecture, BeatsSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, MelEdges,
+    ModelSettings, TransformerSettings,
 };
 
 fn settings() -> ModelSettings {
@@ -30,6 +31,8 @@ fn settings() -> ModelSettings {
             rnn_layers: 2,
         },
         atst_floor: DecibelFloor::Batch,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 0,
     }
 }

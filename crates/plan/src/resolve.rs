@@ -320,6 +320,7 @@ fn data_settings(settings: &PlanSettings, path: &Path) -> DataSettings {
         exclude: exclude
             .map(|(split, path)| (*split, path.clone()))
             .collect(),
+        impulse_responses: None,
         manifest: None,
     }
 }

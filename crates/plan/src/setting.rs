@@ -119,6 +119,7 @@ choice!(OptimizerKind { OptimizerKind::Adamw => "adamw", OptimizerKind::Adam => 
 choice!(EmbeddingPooling {
     EmbeddingPooling::AdaptiveAverage => "adaptive_average",
     EmbeddingPooling::NearestExact => "nearest_exact",
+    EmbeddingPooling::Nearest => "nearest",
 });
 choice!(DecibelFloor { DecibelFloor::Batch => "batch", DecibelFloor::Clip => "clip" });
 

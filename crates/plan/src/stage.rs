@@ -1,9 +1,9 @@
 //! Keys of a stage and of a model, with the recipe's values of iteration 2 as defaults.
 
 use types::{
-    Architecture, AugmentationSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights,
-    MicrobatchSizes, ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings,
-    TrainingSettings, TransformerSettings,
+    Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DecibelFloor,
+    EmbeddingPooling, LossWeights, MelEdges, MicrobatchSizes, ModelSettings, OptimizerKind,
+    OptimizerSettings, SelfSupervisedSettings, TeacherInit, TrainingSettings, TransformerSettings,
 };
 
 use crate::setting::{Limits, Setting, Slot, setting};
@@ -30,7 +30,7 @@ impl StageSettings {
     /// The recipe's values for stage 1 or 2 of iteration 2 (recipe 10.1).
     #[must_use]
     pub(crate) fn published(architecture: Architecture, stage: u32) -> Self {
-        let Architecture::AtstFrame = architecture;
+        let _ = architecture;
         let training = if stage == 1 {
             published_stage1()
         } else {
@@ -67,6 +67,7 @@ fn published_stage1() -> TrainingSettings {
             max_factor: 2.0,
             no_class_mask: true,
             exclude_maestro_weak: false,
+            include_maestro: true,
             interpolation_consistency: false,
         },
         optimizer: OptimizerSettings {
@@ -80,12 +81,13 @@ fn published_stage1() -> TrainingSettings {
         },
         ema_factor: 0.999,
         dropout: 0.3,
+        transformer_train_mode: false,
+        teacher_init: TeacherInit::Teacher,
+        pseudo_no_class_mask: false,
         augmentation: AugmentationSettings {
             mixup_probability: 0.5,
-            mixup_alpha: 0.2,
             time_mask: false,
-            time_mask_min: 0.05,
-            time_mask_max: 0.3,
+            ..AugmentationSettings::OFF
         },
     }
 }
@@ -114,6 +116,7 @@ fn published_stage2() -> TrainingSettings {
             max_factor: 1.0,
             no_class_mask: false,
             exclude_maestro_weak: false,
+            include_maestro: true,
             interpolation_consistency: true,
         },
         optimizer: OptimizerSettings {
@@ -127,36 +130,28 @@ fn published_stage2() -> TrainingSettings {
         },
         ema_factor: 0.999,
         dropout: 0.5,
+        transformer_train_mode: false,
+        teacher_init: TeacherInit::Teacher,
+        pseudo_no_class_mask: false,
         augmentation: AugmentationSettings {
             mixup_probability: 0.5,
-            mixup_alpha: 0.2,
             time_mask: true,
-            time_mask_min: 0.05,
-            time_mask_max: 0.3,
+            ..AugmentationSettings::OFF
         },
     }
 }
 
 /// The published network (recipe 4).
 pub(crate) fn published_model(architecture: Architecture) -> ModelSettings {
-    let Architecture::AtstFrame = architecture;
     ModelSettings {
         architecture,
-        transformer: TransformerSettings {
-            dim: 768,
-            depth: 12,
-            heads: 12,
-            mlp_ratio: 4,
-        },
+        transformer: TransformerSettings::PUBLISHED,
         audioset_head: Some(527),
         embedding_pooling: EmbeddingPooling::AdaptiveAverage,
-        crnn: CrnnSettings {
-            channels: [16, 32, 64, 128, 128, 128, 128],
-            fusion_dim: 256,
-            rnn_hidden: 256,
-            rnn_layers: 2,
-        },
+        crnn: CrnnSettings::PUBLISHED,
         atst_floor: DecibelFloor::Batch,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 0,
     }
 }

@@ -17,9 +17,9 @@ use train::{
     self_supervised_weight,
 };
 use types::{
-    Architecture, AugmentationSettings, CrnnSettings, DecibelFloor, EmbeddingPooling, LossWeights,
-    MicrobatchSizes, ModelSettings, OptimizerKind, OptimizerSettings, SelfSupervisedSettings,
-    TrainingSettings, TransformerSettings,
+    Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DecibelFloor,
+    EmbeddingPooling, LossWeights, MelEdges, MicrobatchSizes, ModelSettings, OptimizerKind,
+    OptimizerSettings, SelfSupervisedSettings, TeacherInit, TrainingSettings, TransformerSettings,
 };
 
 fn truth(value: &Value) -> bool {
@@ -48,6 +48,7 @@ fn loss_settings(stage: u32, settings: &Value) -> LossSettings {
             max_factor: settings["ssl_scale_max"].as_f64().unwrap(),
             no_class_mask: truth(&settings["ssl_no_class_mask"]),
             exclude_maestro_weak: truth(&settings["exclude_maestro_weak_ssl"]),
+            include_maestro: true,
             interpolation_consistency: truth(&settings["use_ict_loss"]),
         },
     }
@@ -183,6 +184,7 @@ fn loss_terms(stage: u32, name: &str) {
         max_factor: schedule["scale_max"].as_f64().unwrap(),
         no_class_mask: false,
         exclude_maestro_weak: false,
+        include_maestro: true,
         interpolation_consistency: false,
     };
     for pair in schedule["values"].as_array().unwrap() {
@@ -294,6 +296,8 @@ fn run_model(config: &Value) -> ModelSettings {
             rnn_layers: number(wrapper, "n_layers_RNN"),
         },
         atst_floor: DecibelFloor::Batch,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 0,
     }
 }
@@ -343,6 +347,7 @@ fn run_training(stage: u32, config: &Value) -> TrainingSettings {
             max_factor: if stage == 1 { 2.0 } else { 1.0 },
             no_class_mask: overrides.get("ssl_no_class_mask").is_some_and(truth),
             exclude_maestro_weak: overrides.get("exclude_maestro_weak_ssl").is_some_and(truth),
+            include_maestro: true,
             interpolation_consistency: true,
         },
         optimizer: OptimizerSettings {
@@ -356,12 +361,13 @@ fn run_training(stage: u32, config: &Value) -> TrainingSettings {
         },
         ema_factor: config["ema_factor"].as_f64().unwrap(),
         dropout: 0.0,
+        transformer_train_mode: false,
+        teacher_init: TeacherInit::Teacher,
+        pseudo_no_class_mask: false,
         augmentation: AugmentationSettings {
             mixup_probability: 0.0,
-            mixup_alpha: 0.2,
             time_mask: false,
-            time_mask_min: 0.05,
-            time_mask_max: 0.3,
+            ..AugmentationSettings::OFF
         },
     }
 }
@@ -465,6 +471,8 @@ fn optimizer_groups() {
             rnn_layers: 2,
         },
         atst_floor: DecibelFloor::Batch,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 0,
     };
     let model = SedModel::new(&settings, 1, Device::Cpu).unwrap();

@@ -126,6 +126,9 @@ pub struct DataSettings {
     pub sources: BTreeMap<Split, SplitFiles>,
     /// Exclude lists (TSV with a column `filename`) by the split that they apply to, relative to `root`.
     pub exclude: BTreeMap<Split, PathBuf>,
+    /// Folder of impulse responses (WAV files at any depth), relative to `root`; needed where
+    /// [`AugmentationSettings::impulse_probability`] is not 0.
+    pub impulse_responses: Option<PathBuf>,
     /// Digest of the manifest of all files above: relative path, size and BLAKE3 of each.
     pub manifest: Option<Digest>,
 }
@@ -147,17 +150,23 @@ pub struct SplitFiles {
 pub enum Architecture {
     /// ATST-Frame (recipe 4.4).
     AtstFrame,
+    /// Frame-wise PaSST (recipe 4.5).
+    Fpasst,
+    /// BEATs (recipe 4.6).
+    Beats,
 }
 
 impl Architecture {
     /// Every architecture, for messages and choices.
-    pub const ALL: [Self; 1] = [Self::AtstFrame];
+    pub const ALL: [Self; 3] = [Self::AtstFrame, Self::Fpasst, Self::Beats];
 
     /// The name in plans.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AtstFrame => "atst_frame",
+            Self::Fpasst => "fpasst",
+            Self::Beats => "beats",
         }
     }
 }
@@ -169,6 +178,8 @@ pub struct ModelSettings {
     pub architecture: Architecture,
     /// Its size.
     pub transformer: TransformerSettings,
+    /// What BEATs alone has; unused by the others.
+    pub beats: BeatsSettings,
     /// Outputs of the frozen AudioSet projection (`head_linear_layer`), 527 as published; `None` for no wrapper.
     pub audioset_head: Option<u32>,
     /// How embeddings become label frames.
@@ -177,6 +188,8 @@ pub struct ModelSettings {
     pub crnn: CrnnSettings,
     /// Whether ATST's 80 dB floor follows the whole micro-batch (`batch`, as published) or each clip (recipe T8).
     pub atst_floor: DecibelFloor,
+    /// Random edges of fPaSST's mel bank; they also shape evaluation (recipe 3.3). Unused by the others.
+    pub fpasst_mel: MelEdges,
     /// Added to the plan's seed when weights are drawn, so that members of one architecture differ.
     pub init_seed: u64,
 }
@@ -194,14 +207,85 @@ pub struct TransformerSettings {
     pub mlp_ratio: u32,
 }
 
+impl TransformerSettings {
+    /// The size of all three published transformers.
+    pub const PUBLISHED: Self = Self {
+        dim: 768,
+        depth: 12,
+        heads: 12,
+        mlp_ratio: 4,
+    };
+}
+
+/// What BEATs has beyond the common sizes (recipe 4.6).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BeatsSettings {
+    /// Channels of the patch embedding, 512 as published.
+    pub patch_dim: u32,
+    /// Width of the positional convolution, 128 as published,
+    pub position_kernel: u32,
+    /// and its groups, 16 as published.
+    pub position_groups: u32,
+    /// Buckets of the relative position bias, 320 as published,
+    pub buckets: u32,
+    /// and the distance from which all share one, 800 as published.
+    pub max_distance: u32,
+    /// Gradients are multiplied by this at the input of every layer, in evaluation too; 1 for none.
+    pub gradient_decay: f64,
+    /// Dropout after each branch (train mode only, see [`TrainingSettings::transformer_train_mode`]),
+    pub dropout: f64,
+    /// of attention weights,
+    pub attention_dropout: f64,
+    /// inside the MLP,
+    pub activation_dropout: f64,
+    /// and of the embedded patches.
+    pub input_dropout: f64,
+    /// Chance that a layer is left out (train mode only).
+    pub layerdrop: f64,
+}
+
+impl BeatsSettings {
+    /// The published configuration as far as it is known (recipe 4.6).
+    pub const PUBLISHED: Self = Self {
+        patch_dim: 512,
+        position_kernel: 128,
+        position_groups: 16,
+        buckets: 320,
+        max_distance: 800,
+        gradient_decay: 1.0,
+        dropout: 0.1,
+        attention_dropout: 0.1,
+        activation_dropout: 0.0,
+        input_dropout: 0.1,
+        layerdrop: 0.05,
+    };
+}
+
+/// Random edges of a mel bank (recipe 3.3). The upper edge is 8000 − `high`/2 Hz in evaluation; training draws the lower edge
+/// from 0 to `low` − 1 Hz and the upper one from 8000 − `high` + 1 to 8000 Hz, once per micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MelEdges {
+    /// Range of the lower edge in Hz; 1 for none.
+    pub low: u32,
+    /// Range of the upper edge in Hz; 1 for none.
+    pub high: u32,
+}
+
+impl MelEdges {
+    /// 0 to 8000 Hz always.
+    pub const FIXED: Self = Self { low: 1, high: 1 };
+}
+
 /// How T transformer embeddings become 156 (recipe 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmbeddingPooling {
     /// Adaptive average pooling.
     AdaptiveAverage,
-    /// Nearest-exact interpolation.
+    /// Interpolation by the nearest token, measured from the frames' centres.
     NearestExact,
+    /// Interpolation by the nearest token, measured from the frames' starts.
+    Nearest,
 }
 
 /// What ATST's 80 dB floor is relative to.
@@ -227,6 +311,16 @@ pub struct CrnnSettings {
     pub rnn_layers: u32,
 }
 
+impl CrnnSettings {
+    /// The published size.
+    pub const PUBLISHED: Self = Self {
+        channels: [16, 32, 64, 128, 128, 128, 128],
+        fusion_dim: 256,
+        rnn_hidden: 256,
+        rnn_layers: 2,
+    };
+}
+
 /// What a `train` task minimises, and how (recipe 5 to 7).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSettings {
@@ -246,8 +340,24 @@ pub struct TrainingSettings {
     pub ema_factor: f64,
     /// Dropout in the CRNN, 0.3 in stage 1 and 0.5 in stage 2 as published.
     pub dropout: f64,
+    /// Whether the transformers' own dropout acts in stage 2; which of the two the authors had is not known (recipe T25).
+    pub transformer_train_mode: bool,
+    /// Which of stage 1's networks the teacher of stage 2 starts from (recipe 7.2); only its BatchNorm statistics outlive step 0.
+    pub teacher_init: TeacherInit,
+    /// Compare pseudo-labels with the student's predictions without the class mask (recipe 2.5, 5.1).
+    pub pseudo_no_class_mask: bool,
     /// Random changes of the input.
     pub augmentation: AugmentationSettings,
+}
+
+/// Where the teacher of stage 2 comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherInit {
+    /// From the teacher of stage 1.
+    Teacher,
+    /// From the student of stage 1.
+    Student,
 }
 
 /// Clips per micro-batch, in batch order (recipe 1.8).
@@ -301,6 +411,8 @@ pub struct SelfSupervisedSettings {
     pub no_class_mask: bool,
     /// Leave MAESTRO clips out of the weak consistency term.
     pub exclude_maestro_weak: bool,
+    /// Compare on MAESTRO clips at all.
+    pub include_maestro: bool,
     /// Interpolation consistency where mixup was drawn (stage 2).
     pub interpolation_consistency: bool,
 }
@@ -334,19 +446,96 @@ pub enum OptimizerKind {
     Adam,
 }
 
-/// Random changes of the input (recipe 6).
+/// Random changes of the input (recipe 6). A probability of 0 switches one off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AugmentationSettings {
+    /// Chance that a recording is mixed with another of its set (recipe 6.1),
+    pub wavmix_probability: f64,
+    /// both parameters of the Beta distribution of its weight,
+    pub wavmix_alpha: f64,
+    /// and the sets in which this is done.
+    pub wavmix_target: WavmixTarget,
+    /// Chance that a recording is convolved with a device's impulse response (recipe 6.2).
+    pub impulse_probability: f64,
+    /// Random gain per clip: whole decibels from −`gain_db` to `gain_db` − 1; 0 for none (recipe 6.5).
+    pub gain_db: u32,
     /// Chance that a micro-batch is mixed (recipe 6.3).
     pub mixup_probability: f64,
     /// Both parameters of the Beta distribution of the mixing coefficient.
     pub mixup_alpha: f64,
+    /// Mix (and mixstyle) MAESTRO with the DESED strong clips, as published, or each by itself.
+    pub joint_maestro: bool,
+    /// Chance of frequency-wise mixstyle (recipe 6.4),
+    pub mixstyle_probability: f64,
+    /// and both parameters of the Beta distribution of its weight.
+    pub mixstyle_alpha: f64,
+    /// Chance of filter augmentation (recipe 6.5),
+    pub filter_probability: f64,
+    /// its largest gain in decibels, up and down,
+    pub filter_db: f64,
+    /// the fewest bands,
+    pub filter_bands_min: u32,
+    /// the most,
+    pub filter_bands_max: u32,
+    /// and the narrowest band in mel bins.
+    pub filter_min_width: u32,
     /// Mask a stretch of time in the DESED strong clips (recipe 6.5).
     pub time_mask: bool,
     /// Shortest masked share of a clip (0.05 as published),
     pub time_mask_min: f64,
     /// and the longest (0.3 as published).
     pub time_mask_max: f64,
+    /// Standard deviation of a cyclic shift in time as a share of a clip; 0 for none (recipe 6.5).
+    pub time_shift: f64,
+    /// Chance of frequency warping of the transformer's features (recipe 6.5, stage 2),
+    pub warp_probability: f64,
+    /// the smallest share of bands that is stretched,
+    pub warp_min: f64,
+    /// the largest,
+    pub warp_max: f64,
+    /// and whether MAESTRO clips take part.
+    pub warp_maestro: bool,
+}
+
+impl AugmentationSettings {
+    /// Nothing is changed; every strength has its published value.
+    pub const OFF: Self = Self {
+        wavmix_probability: 0.0,
+        wavmix_alpha: 0.2,
+        wavmix_target: WavmixTarget::Strong,
+        impulse_probability: 0.0,
+        gain_db: 0,
+        mixup_probability: 0.0,
+        mixup_alpha: 0.2,
+        joint_maestro: true,
+        mixstyle_probability: 0.0,
+        mixstyle_alpha: 0.3,
+        filter_probability: 0.0,
+        filter_db: 6.0,
+        filter_bands_min: 3,
+        filter_bands_max: 5,
+        filter_min_width: 6,
+        time_mask: false,
+        time_mask_min: 0.05,
+        time_mask_max: 0.3,
+        time_shift: 0.0,
+        warp_probability: 0.0,
+        warp_min: 0.6,
+        warp_max: 1.0,
+        warp_maestro: false,
+    };
+}
+
+/// The sets whose recordings are mixed (recipe 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WavmixTarget {
+    /// MAESTRO, real strong, synthetic.
+    Strong,
+    /// These and the weakly labeled.
+    Labeled,
+    /// All five.
+    All,
 }
 
 /// What an `evaluate` task computes (recipe 9).

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use types::{
-    Architecture, AugmentationSettings, CrnnSettings, DataSettings, DecibelFloor, EmbeddingPooling,
-    Fence, LossWeights, MemberName, MetricPoint, MicrobatchSizes, ModelSettings, OptimizerKind,
-    OptimizerSettings, PseudoLabelSpec, Rank, RuntimeSettings, SelfSupervisedSettings, Step,
-    TaskName, TaskSpec, TrainSpec, TrainingSettings, TransformerSettings, WorkerId,
+    Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DataSettings, DecibelFloor,
+    EmbeddingPooling, Fence, LossWeights, MelEdges, MemberName, MetricPoint, MicrobatchSizes,
+    ModelSettings, OptimizerKind, OptimizerSettings, PseudoLabelSpec, Rank, RuntimeSettings,
+    SelfSupervisedSettings, Step, TaskName, TaskSpec, TeacherInit, TrainSpec, TrainingSettings,
+    TransformerSettings, WorkerId,
 };
 
 use super::assignment::Assignment;
@@ -51,12 +52,15 @@ pub(crate) fn train_spec() -> TaskSpec {
                 rnn_layers: 1,
             },
             atst_floor: DecibelFloor::Clip,
+            fpasst_mel: MelEdges::FIXED,
+            beats: BeatsSettings::PUBLISHED,
             init_seed: 0,
         },
         data: DataSettings {
             root: PathBuf::from("/no/such/data"),
             sources: BTreeMap::new(),
             exclude: BTreeMap::new(),
+            impulse_responses: None,
             manifest: None,
         },
         training: TrainingSettings {
@@ -82,6 +86,7 @@ pub(crate) fn train_spec() -> TaskSpec {
                 max_factor: 1.0,
                 no_class_mask: false,
                 exclude_maestro_weak: false,
+                include_maestro: true,
                 interpolation_consistency: false,
             },
             optimizer: OptimizerSettings {
@@ -95,12 +100,13 @@ pub(crate) fn train_spec() -> TaskSpec {
             },
             ema_factor: 0.9,
             dropout: 0.0,
+            transformer_train_mode: false,
+            teacher_init: TeacherInit::Teacher,
+            pseudo_no_class_mask: false,
             augmentation: AugmentationSettings {
                 mixup_probability: 0.0,
-                mixup_alpha: 0.2,
                 time_mask: false,
-                time_mask_min: 0.05,
-                time_mask_max: 0.3,
+                ..AugmentationSettings::OFF
             },
         },
         runtime: RuntimeSettings {

@@ -49,6 +49,8 @@ pub(crate) fn model() -> ModelSettings {
             rnn_layers: 2,
         },
         atst_floor: DecibelFloor::Batch,
+        fpasst_mel: MelEdges::FIXED,
+        beats: BeatsSettings::PUBLISHED,
         init_seed: 3,
     }
 }
@@ -85,6 +87,7 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
                 max_factor: 1.0,
                 no_class_mask: stage == 1,
                 exclude_maestro_weak: stage == 2,
+                include_maestro: true,
                 interpolation_consistency: true,
             },
             optimizer: OptimizerSettings {
@@ -98,12 +101,13 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
             },
             ema_factor: 0.999,
             dropout: 0.3,
+            transformer_train_mode: false,
+            teacher_init: TeacherInit::Teacher,
+            pseudo_no_class_mask: false,
             augmentation: AugmentationSettings {
                 mixup_probability: 0.5,
-                mixup_alpha: 0.2,
                 time_mask: stage == 2,
-                time_mask_min: 0.05,
-                time_mask_max: 0.3,
+                ..AugmentationSettings::OFF
             },
         },
         runtime: RuntimeSettings {
