@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use types::{DataSettings, SoundEvent, Split};
+use types::{DataSettings, SoundEvent, Split, merge_touching};
 
 use crate::classes::CLASSES;
 use crate::error::{Error, Place, TableProblem};
@@ -96,7 +96,8 @@ pub fn maestro_truth(
         }
     }
     for list in truth.recordings.events.values_mut() {
-        *list = join_touching(std::mem::take(list));
+        *list = merge_touching(list);
+        sort(list);
     }
     let (path, known) = durations(data, split)?;
     truth.recordings.durations = pick(truth.recordings.events.keys(), &known, &path)?;
@@ -150,24 +151,6 @@ fn sort(events: &mut [SoundEvent]) {
     });
 }
 
-/// Joins events of a class of which one begins before, or exactly where, another ends.
-fn join_touching(mut events: Vec<SoundEvent>) -> Vec<SoundEvent> {
-    sort(&mut events);
-    let mut joined: Vec<SoundEvent> = Vec::with_capacity(events.len());
-    let mut last_of_class: BTreeMap<String, usize> = BTreeMap::new();
-    for event in events {
-        if let Some(&last) = last_of_class.get(&event.class)
-            && event.onset <= joined[last].offset
-        {
-            joined[last].offset = joined[last].offset.max(event.offset);
-            continue;
-        }
-        last_of_class.insert(event.class.clone(), joined.len());
-        joined.push(event);
-    }
-    joined
-}
-
 fn durations(data: &DataSettings, split: Split) -> Result<(PathBuf, BTreeMap<String, f64>), Error> {
     let files = files_of(data, split)?;
     let path = files.durations.as_ref().ok_or(Error::TableNotConfigured {
@@ -202,33 +185,6 @@ fn pick<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(onset: f64, offset: f64, class: &str) -> SoundEvent {
-        SoundEvent {
-            onset,
-            offset,
-            class: class.to_owned(),
-        }
-    }
-
-    #[test]
-    fn touching_events_of_a_class_become_one() {
-        let events = vec![
-            event(3.0, 4.0, "car"),
-            event(1.0, 2.0, "car"),
-            event(2.0, 3.0, "car"),
-            event(2.0, 3.0, "footsteps"),
-            event(5.0, 6.0, "car"),
-        ];
-        assert_eq!(
-            join_touching(events),
-            [
-                event(1.0, 4.0, "car"),
-                event(2.0, 3.0, "footsteps"),
-                event(5.0, 6.0, "car")
-            ]
-        );
-    }
 
     #[test]
     fn a_window_is_read_from_its_name() {

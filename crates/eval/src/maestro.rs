@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    Area, ClipScores, Error, GroundTruth, Scores, SegmentAuroc, SoundEvent, segment_auroc,
-};
+use crate::{Area, ClipScores, Error, GroundTruth, Scores, SegmentAuroc, segment_auroc};
 
 /// mpAUC: clips' frame scores to seconds, overlap-added over each recording, then [`segment_auroc`] of 1 s segments.
 ///
@@ -148,26 +146,4 @@ fn place(clip: &str) -> Result<(&str, u64, u64), Error> {
         .ok_or_else(|| Error::ClipName {
             clip: clip.to_owned(),
         })
-}
-
-/// Joins events of one class that touch or overlap: an event that starts at or before the current end extends it. The result is
-/// sorted by class, then onset.
-#[must_use]
-pub fn merge_touching(events: &[SoundEvent]) -> Vec<SoundEvent> {
-    let mut sorted = events.to_vec();
-    sorted.sort_by(|one, two| {
-        one.class
-            .cmp(&two.class)
-            .then(one.onset.total_cmp(&two.onset))
-    });
-    let mut merged: Vec<SoundEvent> = Vec::new();
-    for event in sorted {
-        match merged.last_mut() {
-            Some(last) if last.class == event.class && event.onset <= last.offset => {
-                last.offset = last.offset.max(event.offset);
-            }
-            _ => merged.push(event),
-        }
-    }
-    merged
 }

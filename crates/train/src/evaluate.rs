@@ -115,7 +115,7 @@ fn ground_truth(truth: &Truth) -> GroundTruth {
     let events = truth
         .events
         .iter()
-        .map(|(clip, events)| (clip.clone(), eval::merge_touching(events)));
+        .map(|(clip, events)| (clip.clone(), types::merge_touching(events)));
     GroundTruth {
         events: events.collect(),
         durations: truth.durations.clone(),

@@ -26,7 +26,7 @@ pub use ids::{
 };
 pub use progress::{MetricPoint, Progress, ProgressUnit};
 pub use scores::{ClassScore, ScoreReport, Subject};
-pub use sound_event::SoundEvent;
+pub use sound_event::{SoundEvent, merge_touching};
 pub use spec::*;
 pub use split::Split;
 pub use task::{InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key};

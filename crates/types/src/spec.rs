@@ -13,6 +13,10 @@ use crate::{Digest, MemberName, Split, Subject, TaskKind};
 /// The complete description of one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process holds one or a few of these, never an array"
+)]
 pub enum TaskSpec {
     /// Train one member through one stage.
     Train(TrainSpec),
