@@ -3,6 +3,7 @@
 use tch::Tensor;
 use types::TransformerSettings;
 
+use crate::block::{Block, EPS};
 use crate::layers::{LayerNorm, Linear};
 use crate::parameters::{Init, Scope};
 
@@ -12,7 +13,6 @@ const BANDS: i64 = 64;
 const PATCH_FRAMES: i64 = 4;
 /// Rows of the position table; row 0 is never used.
 const POSITIONS: i64 = 251;
-const EPS: f64 = 1e-6;
 
 /// A pre-norm transformer over patches of 64 bands and 4 frames, without class token.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl AtstFrame {
             true,
         );
         let blocks = (0..settings.depth)
-            .map(|index| Block::new(scope.sub(&format!("blocks.{index}")), settings))
+            .map(|index| Block::new(scope.sub(&format!("blocks.{index}")), settings, false))
             .collect();
         Self {
             pos_embed,
@@ -75,61 +75,5 @@ impl AtstFrame {
             .reshape([size[0], BANDS, tokens, PATCH_FRAMES])
             .permute([0, 2, 1, 3])
             .reshape([size[0], tokens, BANDS * PATCH_FRAMES])
-    }
-}
-
-/// x + attention(norm(x)), then x + mlp(norm(x)).
-#[derive(Debug)]
-struct Block {
-    norm1: LayerNorm,
-    qkv: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    heads: i64,
-}
-
-impl Block {
-    fn new(mut scope: Scope<'_>, settings: &TransformerSettings) -> Self {
-        let dim = i64::from(settings.dim);
-        let wide = dim * i64::from(settings.mlp_ratio);
-        Self {
-            norm1: LayerNorm::new(scope.sub("norm1"), dim, EPS),
-            qkv: Linear::new_transformer(scope.sub("attn.qkv"), dim, 3 * dim, false),
-            proj: Linear::new_transformer(scope.sub("attn.proj"), dim, dim, true),
-            norm2: LayerNorm::new(scope.sub("norm2"), dim, EPS),
-            fc1: Linear::new_transformer(scope.sub("mlp.fc1"), dim, wide, true),
-            fc2: Linear::new_transformer(scope.sub("mlp.fc2"), wide, dim, true),
-            heads: i64::from(settings.heads),
-        }
-    }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + self.attention(&self.norm1.forward(x));
-        let hidden = self.fc1.forward(&self.norm2.forward(&x)).gelu("none");
-        &x + self.fc2.forward(&hidden)
-    }
-
-    fn attention(&self, x: &Tensor) -> Tensor {
-        let size = x.size();
-        let (batch, tokens, dim) = (size[0], size[1], size[2]);
-        let qkv = self
-            .qkv
-            .forward(x)
-            .reshape([batch, tokens, 3, self.heads, dim / self.heads])
-            .permute([2, 0, 3, 1, 4]);
-        let mixed = Tensor::scaled_dot_product_attention(
-            &qkv.get(0),
-            &qkv.get(1),
-            &qkv.get(2),
-            None::<Tensor>,
-            0.0,
-            false,
-            None,
-            false,
-        );
-        self.proj
-            .forward(&mixed.transpose(1, 2).reshape([batch, tokens, dim]))
     }
 }

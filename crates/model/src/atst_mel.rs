@@ -34,7 +34,7 @@ impl AtstMel {
     pub fn new(floor: DecibelFloor, device: Device) -> Self {
         let window = Tensor::hann_window_periodic(1024, true, (Kind::Float, device));
         Self {
-            mel: MelSpectrogram::new(window, 160, 64, (60.0, 7800.0), true),
+            mel: MelSpectrogram::htk(window, 160, 64, (60.0, 7800.0), true),
             floor,
         }
     }

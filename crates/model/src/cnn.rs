@@ -53,7 +53,7 @@ impl Cnn {
         for (index, (&outputs, pool)) in channels.iter().zip(POOLS).enumerate() {
             let outputs = i64::from(outputs);
             blocks.push(Block {
-                conv: Conv3x3::new(scope.sub(&format!("conv{index}")), inputs, outputs),
+                conv: Conv3x3::new(scope.sub(&format!("conv{index}")), inputs, outputs, 1),
                 norm: BatchNorm::new(scope.sub(&format!("batchnorm{index}")), outputs),
                 gate: Linear::new(scope.sub(&format!("cg{index}.linear")), outputs, outputs),
                 pool,

@@ -16,7 +16,7 @@ impl CrnnMel {
     pub fn new(device: Device) -> Self {
         let window = Tensor::hamming_window_periodic(2048, false, (Kind::Float, device));
         Self {
-            mel: MelSpectrogram::new(window, 256, 128, (0.0, 8000.0), false),
+            mel: MelSpectrogram::htk(window, 256, 128, (0.0, 8000.0), false),
         }
     }
 

@@ -34,6 +34,14 @@ impl Linear {
         }
     }
 
+    /// Weight as `weight` has it, bias zero where there is one.
+    pub(crate) fn new_drawn(mut scope: Scope<'_>, inputs: i64, outputs: i64, weight: Init) -> Self {
+        Self {
+            weight: scope.parameter("weight", &[outputs, inputs], weight),
+            bias: Some(scope.parameter("bias", &[outputs], Init::Constant(0.0))),
+        }
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
     }
@@ -67,23 +75,25 @@ impl LayerNorm {
     }
 }
 
-/// A two-dimensional convolution, 3×3, stride 1, padding 1, with bias.
+/// A two-dimensional convolution, 3×3, padding 1, with bias.
 #[derive(Debug)]
 pub(crate) struct Conv3x3 {
     weight: Tensor,
     bias: Tensor,
+    stride: i64,
 }
 
 impl Conv3x3 {
-    pub(crate) fn new(mut scope: Scope<'_>, inputs: i64, outputs: i64) -> Self {
+    pub(crate) fn new(mut scope: Scope<'_>, inputs: i64, outputs: i64, stride: i64) -> Self {
         let bound = 1.0 / ((inputs * 9) as f64).sqrt();
         Self {
             weight: scope.parameter("weight", &[outputs, inputs, 3, 3], Init::Uniform(bound)),
             bias: scope.parameter("bias", &[outputs], Init::Uniform(bound)),
+            stride,
         }
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1)
+        x.conv2d(&self.weight, Some(&self.bias), self.stride, 1, 1, 1)
     }
 }

@@ -7,9 +7,14 @@
 mod atst_frame;
 mod atst_mel;
 mod batch_norm;
+mod beats;
+mod beats_fbank;
+mod block;
 mod cnn;
 mod crnn_mel;
 mod error;
+mod fpasst;
+mod fpasst_mel;
 mod front_ends;
 mod gru;
 mod heads;
@@ -22,15 +27,19 @@ mod transformer;
 
 pub use atst_frame::AtstFrame;
 pub use atst_mel::{AtstMel, AtstMelSteps};
+pub use beats::Beats;
+pub use beats_fbank::{BeatsFbank, BeatsFbankSteps};
 pub use cnn::CnnOutput;
 pub use crnn_mel::CrnnMel;
 pub use error::Error;
+pub use fpasst::Fpasst;
+pub use fpasst_mel::{FpasstMel, FpasstMelSteps, evaluation_edges, training_edges};
 pub use front_ends::FrontEnds;
 pub use heads::{HeadLogits, Predictions};
 pub use parameters::{ParameterStore, Role};
 pub use sed_model::{EmbeddingPath, Fused, Mode, Part, SedModel, pool_embeddings};
 pub use tensor_file::{TensorFile, TensorWriter, write_tensors};
-pub use transformer::Transformer;
+pub use transformer::{Transformer, TransformerMode};
 
 /// Label frames of a clip (recipe 2.3).
 pub const LABEL_FRAMES: i64 = 156;

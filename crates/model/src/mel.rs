@@ -15,16 +15,8 @@ pub(crate) struct MelSpectrogram {
 }
 
 impl MelSpectrogram {
-    /// `window` has n_fft values. `squared`: power instead of magnitude.
-    pub(crate) fn new(
-        window: Tensor,
-        hop: i64,
-        mels: i64,
-        (low, high): (f64, f64),
-        squared: bool,
-    ) -> Self {
-        let n_fft = window.size()[0];
-        let filters = htk_filters(n_fft / 2 + 1, mels, low, high, window.device());
+    /// `window` has n_fft values, `filters` is (n_fft/2 + 1, mels). `squared`: power instead of magnitude.
+    pub(crate) fn new(window: Tensor, hop: i64, filters: Tensor, squared: bool) -> Self {
         Self {
             window,
             filters,
@@ -33,8 +25,26 @@ impl MelSpectrogram {
         }
     }
 
+    /// With triangles in hertz between these edges, as torchaudio's default.
+    pub(crate) fn htk(
+        window: Tensor,
+        hop: i64,
+        mels: i64,
+        (low, high): (f64, f64),
+        squared: bool,
+    ) -> Self {
+        let n_fft = window.size()[0];
+        let filters = htk_filters(n_fft / 2 + 1, mels, low, high, window.device());
+        Self::new(window, hop, filters, squared)
+    }
+
     /// (batch, samples) to (batch, mels, 1 + samples/hop).
     pub(crate) fn forward(&self, waveforms: &Tensor) -> Tensor {
+        self.forward_through(waveforms, &self.filters)
+    }
+
+    /// As [`Self::forward`], through other filters.
+    pub(crate) fn forward_through(&self, waveforms: &Tensor, filters: &Tensor) -> Tensor {
         let n_fft = self.window.size()[0];
         let padded = waveforms.reflection_pad1d([n_fft / 2, n_fft / 2]);
         // tch's own centring always passes an argument that libtorch refuses, so the edges are padded here.
@@ -55,11 +65,37 @@ impl MelSpectrogram {
         } else {
             spectrum
         };
-        spectrum
-            .transpose(1, 2)
-            .matmul(&self.filters)
-            .transpose(1, 2)
+        spectrum.transpose(1, 2).matmul(filters).transpose(1, 2)
     }
+}
+
+/// Kaldi's bank (recipe 3.3, 3.4): triangles linear in mel over points equally spaced in mel(f) = 1127·ln(1 + f/700), with no
+/// weight at the Nyquist frequency. (n_fft/2 + 1, mels), in float32 as the original.
+pub(crate) fn kaldi_filters(
+    n_fft: i64,
+    mels: i64,
+    (low, high): (f64, f64),
+    device: Device,
+) -> Tensor {
+    let options = (Kind::Float, Device::Cpu);
+    let mel = |hertz: f64| 1127.0 * (1.0 + hertz / 700.0).ln();
+    let step = (mel(high) - mel(low)) / (mels + 1) as f64;
+    let points = Tensor::arange(mels + 2, options) * step + mel(low);
+    let bins = Tensor::arange(n_fft / 2, options) * (SAMPLE_RATE / n_fft as f64);
+    let bins = ((bins / 700.0 + 1.0).log() * 1127.0).unsqueeze(1);
+    let (left, center, right) = (
+        points.narrow(0, 0, mels),
+        points.narrow(0, 1, mels),
+        points.narrow(0, 2, mels),
+    );
+    let rising = (&bins - &left) / (&center - &left);
+    let falling = (&right - &bins) / (&right - &center);
+    rising
+        .minimum(&falling)
+        .clamp_min(0.0)
+        .constant_pad_nd([0, 0, 0, 1])
+        .contiguous()
+        .to_device(device)
 }
 
 /// Triangles linear in hertz over points equally spaced in mel(f) = 2595·log10(1 + f/700), in float32 as the original.

@@ -12,6 +12,8 @@ pub enum Role {
     Parameter,
     /// A statistic or a counter: stored, but neither averaged nor optimised.
     Buffer,
+    /// Another name of a parameter, as the reference's state dicts have it; only stored.
+    Alias,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct ParameterStore {
 pub(crate) enum Init {
     /// Uniform in ±bound.
     Uniform(f64),
+    /// Normal with this standard deviation.
+    Normal(f64),
     /// Normal with this standard deviation, redrawn beyond ±2 (absolute, as `trunc_normal_`).
     TruncatedNormal(f64),
     /// One value.
@@ -87,6 +91,9 @@ impl ParameterStore {
             Init::Constant(value) => Tensor::full(shape, value, options),
             Init::Uniform(bound) => random(&|tensor| {
                 let _ = tensor.uniform_(-bound, bound);
+            }),
+            Init::Normal(deviation) => random(&|tensor| {
+                let _ = tensor.normal_(0.0, deviation);
             }),
             // Two standard deviations of 0.02 stay far inside ±2, so a draw outside is clamped rather than redrawn.
             Init::TruncatedNormal(deviation) => random(&|tensor| {
@@ -178,9 +185,17 @@ impl ParameterStore {
             });
         }
         tch::no_grad(|| {
-            for (name, _, tensor) in self.iter() {
-                let stored = file.tensor(&format!("{prefix}{name}"))?;
-                tensor.shallow_clone().f_copy_(&stored)?;
+            for (name, role, tensor) in self.iter() {
+                let key = format!("{prefix}{name}");
+                let stored = file.tensor(&key)?;
+                if role != Role::Alias {
+                    tensor.shallow_clone().f_copy_(&stored)?;
+                } else if !tensor.to_device(Device::Cpu).equal(&stored) {
+                    return Err(file.content(
+                        format!("tensor {key} with values of its own"),
+                        "the values that it shares with the first layer".to_owned(),
+                    ));
+                }
             }
             Ok(())
         })
@@ -214,6 +229,12 @@ impl Scope<'_> {
         let name = self.full(name);
         let tensor = self.store.draw(&name, shape, init);
         self.store.insert(name, tensor, Role::Parameter)
+    }
+
+    /// Shows `tensor`, a parameter with a name of its own, under another name too.
+    pub(crate) fn alias(&mut self, name: &str, tensor: &Tensor) {
+        let name = self.full(name);
+        let _ = self.store.insert(name, tensor.shallow_clone(), Role::Alias);
     }
 
     pub(crate) fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {

@@ -9,7 +9,7 @@ use crate::heads::HeadLogits;
 use crate::layers::Linear;
 use crate::parameters::ParameterStore;
 use crate::transformer::layer_group;
-use crate::{Error, LABEL_FRAMES, NUM_CLASSES, Transformer};
+use crate::{Error, LABEL_FRAMES, NUM_CLASSES, Transformer, TransformerMode};
 
 /// Steps that the AudioSet wrapper brings every sequence to.
 const WRAPPER_STEPS: i64 = 250;
@@ -76,8 +76,8 @@ pub struct EmbeddingPath {
 
 impl EmbeddingPath {
     /// (batch, 1, bands, frames) to (batch, tokens, embedding dim).
-    pub fn forward(&self, features: &Tensor) -> Tensor {
-        self.project(&self.transformer.forward(features))
+    pub fn forward(&self, features: &Tensor, mode: TransformerMode<'_>) -> Tensor {
+        self.project(&self.transformer.forward(features, mode))
     }
 
     /// The transformer alone.
@@ -209,7 +209,9 @@ impl SedModel {
     /// Frame logits in eval mode from both front-ends' outputs: (batch, 156, 27).
     pub fn frame_logits(&self, crnn_input: &Tensor, transformer_features: &Tensor) -> Tensor {
         tch::no_grad(|| {
-            let embeddings = self.embedding.forward(transformer_features);
+            let embeddings = self
+                .embedding
+                .forward(transformer_features, TransformerMode::Eval);
             self.forward(crnn_input, &embeddings, Mode::Eval)
                 .logits
                 .strong

@@ -98,7 +98,9 @@ fn atst_frame() {
         .filter(|(name, ..)| name.starts_with("as_model.model."));
     assert_eq!(ours.count(), weights.names().count());
 
-    let Transformer::AtstFrame(transformer) = model.embedding().transformer();
+    let Transformer::AtstFrame(transformer) = model.embedding().transformer() else {
+        panic!("another transformer");
+    };
     case.check(
         "full.output",
         &transformer.forward(&case.tensor("full.input")),
@@ -360,4 +362,173 @@ fn weights_are_a_function_of_the_seed() {
             .to_string()
             .contains("a multiple of transformer.heads = 7")
     );
+}
+
+fn small(case: &Case) -> SedModel {
+    let config = &case.json["config"];
+    let number = |key: &str| u32::try_from(config[key].as_u64().unwrap()).unwrap();
+    let mut settings = settings();
+    if config.get("encoder_layers").is_some() {
+        settings.architecture = Architecture::Beats;
+        settings.audioset_head = None;
+        settings.transformer = TransformerSettings {
+            dim: number("encoder_embed_dim"),
+            depth: number("encoder_layers"),
+            heads: number("encoder_attention_heads"),
+            mlp_ratio: number("encoder_ffn_embed_dim") / number("encoder_embed_dim"),
+        };
+        settings.beats = BeatsSettings {
+            patch_dim: number("embed_dim"),
+            position_kernel: number("conv_pos"),
+            position_groups: number("conv_pos_groups"),
+            buckets: number("num_buckets"),
+            max_distance: number("max_distance"),
+            ..settings.beats
+        };
+    } else {
+        settings.architecture = Architecture::Fpasst;
+        settings.transformer = TransformerSettings {
+            dim: number("embed_dim"),
+            depth: number("depth"),
+            heads: number("num_heads"),
+            mlp_ratio: number("mlp_ratio"),
+        };
+    }
+    let model = SedModel::new(&settings, 1, Device::Cpu).unwrap();
+    let weights = case.weights();
+    let prefix = if settings.audioset_head.is_some() {
+        "as_model.model."
+    } else {
+        "as_model."
+    };
+    for key in weights.names() {
+        let name = format!("{prefix}{key}");
+        let tensor = model.store().get(&name).unwrap_or_else(|| panic!("{name}"));
+        tch::no_grad(|| tensor.shallow_clone().copy_(&weights.tensor(key).unwrap()));
+    }
+    model
+}
+
+#[test]
+fn fpasst() {
+    let case = Case::open("transformer", "fpasst_small");
+    let model = small(&case);
+    let Transformer::Fpasst(transformer) = model.embedding().transformer() else {
+        panic!()
+    };
+    let out = transformer.forward_with(&case.tensor("full.input"), |step, x| {
+        if step == "tokens" {
+            case.check("full.tokens", x)
+        }
+    });
+    case.check("full.output", &out);
+    let out = transformer.forward_with(&case.tensor("short.input"), |step, x| {
+        let x = if step == "conv_in_3" {
+            x.narrow(0, 0, 1).narrow(1, 0, 8)
+        } else {
+            x.shallow_clone()
+        };
+        case.check(&format!("short.{step}"), &x);
+    });
+    case.check("short.output", &out);
+    model.store().set_trainable(|_| true);
+    let scalar = (transformer.forward(&case.tensor("short.input"))
+        * case.tensor("short.grad.probe"))
+    .sum(Kind::Float);
+    scalar.backward();
+    check_gradients(&case, "short.grad.d/", |key| {
+        model
+            .store()
+            .get(&format!("as_model.model.{key}"))
+            .unwrap()
+            .grad()
+    });
+}
+
+#[test]
+fn beats() {
+    let case = Case::open("transformer", "beats_small");
+    let model = small(&case);
+    let Transformer::Beats(transformer) = model.embedding().transformer() else {
+        panic!()
+    };
+    let mode = model::TransformerMode::Eval;
+    for input in ["full", "short"] {
+        let out =
+            transformer.forward_with(&case.tensor(&format!("{input}.input")), mode, |step, x| {
+                let name = format!("{input}.{step}");
+                if case.has(&name) {
+                    case.check(&name, x);
+                }
+            });
+        case.check(&format!("{input}.output"), &out);
+    }
+    case.check("full.relative_bucket", &transformer.relative_buckets(496));
+    model.store().set_trainable(|_| true);
+    let scalar = (transformer.forward(&case.tensor("short.input"), mode)
+        * case.tensor("short.grad.probe"))
+    .sum(Kind::Float);
+    scalar.backward();
+    check_gradients(&case, "short.grad.d/", |key| {
+        model
+            .store()
+            .get(&format!("as_model.{key}"))
+            .unwrap()
+            .grad()
+    });
+}
+
+#[test]
+fn other_front_ends() {
+    let waveforms = Case::open("frontend", "waveforms");
+    let case = Case::open("frontend", "fpasst_mel");
+    let mel = model::FpasstMel::new(MelEdges::FIXED, Device::Cpu);
+    case.check("mel_banks_fmax8000", &mel.filters().narrow(0, 0, 256).tr());
+    let s = mel.steps(&waveforms.tensor("mix10s").narrow(0, 0, 1));
+    case.check("mix10s.mel_power", &s.power);
+    case.check("mix10s.normalised", &s.normalised);
+    let odd = waveforms.tensor("odd");
+    let s = mel.steps(&odd);
+    case.check("odd.log", &s.log);
+    let wide = MelEdges {
+        low: 10,
+        high: 2000,
+    };
+    case.check(
+        "odd.normalised_augrange2000_eval",
+        &model::FpasstMel::new(wide, Device::Cpu).forward(&odd),
+    );
+    case.check(
+        "odd.normalised_augrange_train",
+        &mel.forward_between(&odd, model::training_edges(wide, 6, 1010)),
+    );
+    let case = Case::open("frontend", "beats_fbank");
+    let mel = model::BeatsFbank::new(Device::Cpu);
+    case.check("mel_banks", &mel.filters().narrow(0, 0, 256).tr());
+    for (n, w) in [
+        ("mix10s", waveforms.tensor("mix10s").narrow(0, 0, 1)),
+        ("odd", odd),
+    ] {
+        let s = mel.steps(&w);
+        case.check(&format!("{n}.fbank"), &s.fbank);
+        case.check(&format!("{n}.normalised"), &s.normalised);
+    }
+}
+
+#[test]
+fn other_names() {
+    let mut s = settings();
+    s.architecture = Architecture::Fpasst;
+    let model = SedModel::new(&s, 1, Device::Cpu).unwrap();
+    check_keys("system_fpasst_full", &model, |name| Some(name.to_owned()));
+    check_keys("fpasst_full", &model, |name| {
+        name.strip_prefix("as_model.model.").map(str::to_owned)
+    });
+    s.architecture = Architecture::Beats;
+    s.audioset_head = None;
+    let model = SedModel::new(&s, 1, Device::Cpu).unwrap();
+    check_keys("system_beats_full", &model, |name| Some(name.to_owned()));
+    check_keys("beats_full", &model, |name| {
+        name.strip_prefix("as_model.").map(str::to_owned)
+    });
 }

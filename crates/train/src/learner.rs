@@ -1,7 +1,7 @@
 //! One optimizer step, apart from where clips come from and who else takes part (recipe 5.3 to 5.4, 7).
 
 use collective::{ProcessGroup, Reducer, ReducerOptions, broadcast_tensors};
-use model::{CrnnMel, Fused, Mode, SedModel};
+use model::{CrnnMel, Fused, Mode, SedModel, TransformerMode};
 use tch::Tensor;
 use types::TrainingSettings;
 
@@ -159,7 +159,7 @@ impl Learner {
         let embed = || {
             self.student
                 .embedding()
-                .forward(&inputs.student.transformer)
+                .forward(&inputs.student.transformer, TransformerMode::Eval)
         };
         if self.is_frozen() {
             tch::no_grad(embed)
@@ -177,7 +177,7 @@ impl Learner {
         let embeddings = self
             .teacher
             .embedding()
-            .forward(&inputs.teacher.transformer);
+            .forward(&inputs.teacher.transformer, TransformerMode::Eval);
         self.teacher.forward(&scaled, &embeddings, self.mode)
     }
 
