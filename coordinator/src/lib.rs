@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod clock;
 mod exit;
+mod external;
 mod finish;
 mod local_workers;
 mod log_reader;

@@ -11,6 +11,7 @@ use plan::{Memory, Options, Plan, Preview, Previous, Problems, Sizing};
 use types::{Digest, RunId, TaskId, TaskName};
 
 use crate::exit;
+use crate::external;
 use crate::replay::replay;
 use crate::run_dir::RunDir;
 
@@ -99,7 +100,8 @@ pub(crate) fn show(arguments: &Show) -> Result<u8> {
             Sizing::GPU
         },
     );
-    let graph = plan.graph_sized(digest, &sizing);
+    let files = external::look(&plan.files(), &run_dir);
+    let graph = plan.graph_of(digest, &files, &sizing);
     let preview = past.preview(&graph, arguments.devices);
     if let Some(missing) = &missing {
         crate::terminal::say(&format!(

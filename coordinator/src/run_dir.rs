@@ -57,6 +57,11 @@ impl RunDir {
         self.root.join("manifest-cache")
     }
 
+    /// What is remembered of files from outside the run.
+    pub(crate) fn file_cache(&self) -> PathBuf {
+        self.root.join("file-cache")
+    }
+
     pub(crate) fn report(&self) -> PathBuf {
         self.root.join("report")
     }

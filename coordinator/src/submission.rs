@@ -9,6 +9,7 @@ use control::{Cluster, Input, RunOutcome};
 use plan::{Options, Plan};
 use types::{Digest, RunId, TaskGraph};
 
+use crate::external;
 use crate::plan_commands;
 use crate::run_dir::RunDir;
 use crate::shell::Handle;
@@ -39,7 +40,8 @@ impl Submitter {
         }
     }
 
-    /// Lists and hashes the data (only what has changed since the last time), stores the manifest, makes the graph.
+    /// Lists and hashes the data (only what has changed since the last time), stores the manifest, imports the files from
+    /// outside the run, makes the graph.
     ///
     /// # Errors
     /// When data is missing or cannot be read, or the store cannot be written.
@@ -49,8 +51,10 @@ impl Submitter {
         self.store
             .put_bytes(&manifest.to_json())
             .context("storing the data manifest")?;
-        let graph = plan.graph_sized(
+        let files = external::import(&plan.files(), &self.run_dir, &self.store)?;
+        let graph = plan.graph_of(
             manifest.digest(),
+            &files,
             &plan_commands::sizing(plan, self.operations_per_second),
         );
         Ok(Prepared {
@@ -138,6 +142,11 @@ pub(crate) fn lost_artifacts(
                     .get(&(&input.task, &input.output))
                     .map(|digest| (input.role.clone(), *digest))
             })
+            .chain(
+                node.files
+                    .iter()
+                    .map(|(role, digest)| Some((role.clone(), *digest))),
+            )
             .collect();
         let Some(inputs) = inputs else { continue };
         let Some(remembered) = cluster.remembered(&types::content_key(&node.material, &inputs))

@@ -246,6 +246,7 @@ microbatches_per_step = 2
 gpus = { min = 1, max = 2 }
 optimizer.warmup_steps = 1
 self_supervised.warmup_steps = 10
+augmentation.impulse_probability = 0
 # more of stage 2
 
 [[member]]

@@ -184,7 +184,7 @@ pub(crate) fn check_graph(graph: &TaskGraph) -> Result<(), String> {
     let mut before: BTreeMap<&TaskName, &TaskNode> = BTreeMap::new();
     for node in &graph.tasks {
         check_node(node)?;
-        let mut roles = BTreeSet::new();
+        let mut roles: BTreeSet<&String> = node.files.keys().collect();
         for input in &node.inputs {
             if !roles.insert(&input.role) {
                 return Err(format!(

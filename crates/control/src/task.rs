@@ -156,7 +156,7 @@ impl State {
                 return;
             };
             let node = &run.graph.tasks[index];
-            let mut inputs = BTreeMap::new();
+            let mut inputs = node.files.clone();
             for input in &node.inputs {
                 let source = run.find(&input.task).map(|source| &run.tasks[source].phase);
                 if let Some(Phase::Done { outputs, .. }) = source

@@ -1,10 +1,11 @@
 //! What single values cannot show: settings that contradict one another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
-use types::{MemberName, ModelSettings, Split};
+use types::{Architecture, MemberName, ModelSettings, Split};
 
 use crate::problem::Problem;
 use crate::read::{IterationDraft, MemberDraft};
@@ -250,6 +251,46 @@ pub(crate) fn labels_without_weight(span: Range<usize>, number: u32) -> Problem 
     .hint("give `stage1.loss.pseudo` a weight (1.5 as published), or remove `pseudo_labels`")
 }
 
+/// Whether files of pseudo-labels are for the training splits in use, each of them: every set is distilled (recipe 8.4).
+pub(crate) fn label_files(
+    files: &BTreeMap<Split, PathBuf>,
+    splits: &BTreeSet<Split>,
+    span: &Range<usize>,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let before = problems.len();
+    for split in files.keys().filter(|split| !splits.contains(split)) {
+        let span = origins
+            .get(&format!("pseudo_labels.{split}"))
+            .unwrap_or(span);
+        problems.push(
+            Problem::new(
+                span.clone(),
+                format!("pseudo-labels are given for `{split}`, which the plan does not train on"),
+            )
+            .label(format!("`{split}` is not in use"))
+            .hint("add it to `data.splits`, or remove it here"),
+        );
+    }
+    let without: Vec<String> = splits
+        .iter()
+        .filter(|split| !files.contains_key(split))
+        .map(|split| format!("`{split}`"))
+        .collect();
+    if !without.is_empty() {
+        problems.push(
+            Problem::new(
+                span.clone(),
+                format!("no file of pseudo-labels for {}", without.join(", ")),
+            )
+            .label("every training split needs one")
+            .hint("give each a file, or remove it from `data.splits`"),
+        );
+    }
+    problems.len() == before
+}
+
 pub(crate) fn model(
     model: &ModelSettings,
     header: &Range<usize>,
@@ -274,6 +315,47 @@ pub(crate) fn model(
             .hint(format!("for example `dim = {near}` with {heads} heads")),
         );
     }
+    if model.architecture == Architecture::Beats {
+        beats(model, header, origins, problems);
+    }
+}
+
+fn beats(
+    model: &ModelSettings,
+    header: &Range<usize>,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) {
+    let mut report = |keys: &[&str], message: String, hint: String| {
+        let span = keys.iter().find_map(|key| origins.get(*key));
+        problems.push(Problem::new(span.unwrap_or(header).clone(), message).hint(hint));
+    };
+    let (dim, groups) = (model.transformer.dim, model.beats.position_groups);
+    if !dim.is_multiple_of(groups) {
+        report(
+            &["beats.position_groups", "transformer.dim"],
+            format!(
+                "the transformer's width {dim} is no multiple of the {groups} groups of its positional convolution"
+            ),
+            format!("for example `beats.position_groups = {}`", gcd(dim, groups)),
+        );
+    }
+    // Half of the buckets are for each direction, and half of those hold one distance each (recipe 4.6).
+    let (exact, far) = (model.beats.buckets / 4, model.beats.max_distance);
+    if far <= exact {
+        report(
+            &["beats.max_distance", "beats.buckets"],
+            format!(
+                "`beats.max_distance` is {far}, and a quarter of the {} buckets hold the distances below {exact}",
+                model.beats.buckets
+            ),
+            format!("give a distance above {exact}, or fewer buckets"),
+        );
+    }
+}
+
+const fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 pub(crate) fn stage(
@@ -299,22 +381,7 @@ pub(crate) fn stage(
         }
     }
     microbatch(place, settings, origins, splits, problems);
-    let augmentation = &settings.training.augmentation;
-    if augmentation.time_mask && augmentation.time_mask_min > augmentation.time_mask_max {
-        problems.push(
-            Problem::new(
-                place.span(
-                    origins,
-                    &["augmentation.time_mask_min", "augmentation.time_mask_max"],
-                ),
-                format!(
-                    "the shortest time mask ({}) is longer than the longest ({})",
-                    augmentation.time_mask_min, augmentation.time_mask_max
-                ),
-            )
-            .label(format!("in {}", place.words())),
-        );
-    }
+    augmentation(place, settings, origins, problems);
     let loss = &settings.training.loss;
     let weights = [
         loss.maestro,
@@ -337,6 +404,74 @@ pub(crate) fn stage(
             Problem::new(place.span(origins, &keys), "every weight of the loss is 0")
                 .label(format!("{} would learn nothing", place.words())),
         );
+    }
+}
+
+/// Ranges the right way round, and nothing that this stage has no use for.
+fn augmentation(
+    place: &Place<'_>,
+    settings: &StageSettings,
+    origins: &Origins,
+    problems: &mut Vec<Problem>,
+) {
+    let given = &settings.training.augmentation;
+    let ranges = [
+        (
+            given.time_mask && given.time_mask_min > given.time_mask_max,
+            ["augmentation.time_mask_min", "augmentation.time_mask_max"],
+            format!(
+                "the shortest time mask ({}) is longer than the longest ({})",
+                given.time_mask_min, given.time_mask_max
+            ),
+        ),
+        (
+            given.filter_probability > 0.0 && given.filter_bands_min > given.filter_bands_max,
+            [
+                "augmentation.filter_bands_min",
+                "augmentation.filter_bands_max",
+            ],
+            format!(
+                "the fewest bands of a filter ({}) are more than the most ({})",
+                given.filter_bands_min, given.filter_bands_max
+            ),
+        ),
+        (
+            given.warp_probability > 0.0 && given.warp_min > given.warp_max,
+            ["augmentation.warp_min", "augmentation.warp_max"],
+            format!(
+                "the smallest share of bands that is warped ({}) is above the largest ({})",
+                given.warp_min, given.warp_max
+            ),
+        ),
+    ];
+    for (wrong, keys, message) in ranges {
+        if wrong {
+            problems.push(
+                Problem::new(place.span(origins, &keys), message)
+                    .label(format!("in {}", place.words())),
+            );
+        }
+    }
+    let unused = [
+        (
+            "augmentation.warp_probability",
+            given.warp_probability > 0.0,
+            "where the transformer's features are not warped",
+        ),
+        (
+            "transformer_train_mode",
+            settings.training.transformer_train_mode,
+            "where the transformer is frozen",
+        ),
+    ];
+    for (key, on, why) in unused {
+        if let Some(span) = origins.get(key).filter(|_| place.stage == 1 && on) {
+            problems.push(
+                Problem::new(span.clone(), format!("`{key}` is given for stage 1, {why}"))
+                    .label("would change nothing")
+                    .hint(format!("remove it, or write `stage2.{key}`")),
+            );
+        }
     }
 }
 

@@ -1,36 +1,44 @@
 //! A plan to tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use types::{
-    DataSettings, Digest, EvaluateSpec, InputRef, MemberName, PredictSpec, PseudoLabelSpec, Split,
-    Subject, TaskGraph, TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
+    DataSettings, Digest, EvaluateSpec, InputRef, MelEdges, MemberName, ModelSettings, PredictSpec,
+    PseudoLabelSpec, Split, Subject, TaskGraph, TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
 };
 
 use crate::estimate::Sizing;
 use crate::key::material;
-use crate::plan::{Member, Plan};
+use crate::plan::{Member, Plan, PseudoLabels};
 use crate::stage::StageSettings;
 use crate::world::world_sizes;
 
 impl Plan {
     /// The tasks of the plan, each after those that it depends on. `manifest` is the digest of the data's manifest.
-    /// Estimates go by the published numbers of clips and a GPU; see [`Plan::graph_sized`].
+    /// Estimates go by the published numbers of clips and a GPU, and no external file is known; see [`Plan::graph_of`].
     #[must_use]
     pub fn graph(&self, manifest: Digest) -> TaskGraph {
-        self.graph_sized(manifest, &Sizing::default())
+        self.graph_of(manifest, &BTreeMap::new(), &Sizing::default())
     }
 
-    /// The same tasks, with estimates for this data and kind of device.
+    /// The same tasks, with the digests of [`Plan::files`] and with estimates for this data and kind of device. A file that is
+    /// not among `files` counts as one that cannot be read: no result was ever made from it, and none can be.
     #[must_use]
-    pub fn graph_sized(&self, manifest: Digest, sizing: &Sizing) -> TaskGraph {
+    pub fn graph_of(
+        &self,
+        manifest: Digest,
+        files: &BTreeMap<PathBuf, Digest>,
+        sizing: &Sizing,
+    ) -> TaskGraph {
         let mut data = self.data.clone();
         data.manifest = Some(manifest);
         let mut builder = Builder {
             plan: self,
             data,
             manifest,
+            files,
             sizing,
             tasks: Vec::new(),
         };
@@ -45,11 +53,46 @@ impl Plan {
         }
     }
 
+    /// The files from outside the run that its tasks read, each once: what [`Plan::graph_of`] needs the digests of.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let labels =
+            self.iterations
+                .iter()
+                .filter_map(|iteration| match &iteration.pseudo_labels {
+                    Some(PseudoLabels::Files(files)) => Some(files.values()),
+                    _ => None,
+                });
+        let pretrained = self
+            .members
+            .iter()
+            .filter_map(|member| member.init.as_ref());
+        labels.flatten().chain(pretrained).cloned().collect()
+    }
+
     /// Whether a later iteration learns from the labels of this one.
     fn labels(&self, number: u32) -> bool {
         self.iterations
             .iter()
-            .any(|iteration| iteration.pseudo_labels == Some(number))
+            .any(|iteration| iteration.pseudo_labels == Some(PseudoLabels::Iteration(number)))
+    }
+
+    /// The network of a `predict` task: as it was trained, unless `[predict]` says otherwise.
+    fn predicted(&self, number: u32, stage: u32, member: &Member) -> ModelSettings {
+        let mut model = member.model.clone();
+        // Untrained models are scored as those that their weights become.
+        let (number, stage) = (number.max(1), stage.max(1));
+        let trained =
+            &self.iterations[number as usize - 1].stages[stage as usize - 1][&member.name];
+        let changed = &self.prediction;
+        model.embedding_pooling = changed
+            .embedding_pooling
+            .unwrap_or(trained.embedding_pooling);
+        model.fpasst_mel = MelEdges {
+            low: changed.mel_low.unwrap_or(trained.fpasst_mel.low),
+            high: changed.mel_high.unwrap_or(trained.fpasst_mel.high),
+        };
+        model
     }
 
     fn num_shards(&self, split: Split) -> u32 {
@@ -77,6 +120,7 @@ struct Builder<'p> {
     plan: &'p Plan,
     data: DataSettings,
     manifest: Digest,
+    files: &'p BTreeMap<PathBuf, Digest>,
     sizing: &'p Sizing,
     tasks: Vec<TaskNode>,
 }
@@ -88,7 +132,13 @@ impl Builder<'_> {
         for stage in [1, 2] {
             for member in &plan.members {
                 let settings = &iteration.stages[stage as usize - 1][&member.name];
-                self.train(number, stage, member, settings, iteration.pseudo_labels);
+                self.train(
+                    number,
+                    stage,
+                    member,
+                    settings,
+                    iteration.pseudo_labels.as_ref(),
+                );
             }
             self.score(number, stage);
         }
@@ -103,9 +153,13 @@ impl Builder<'_> {
         stage: u32,
         member: &Member,
         settings: &StageSettings,
-        labels: Option<u32>,
+        labels: Option<&PseudoLabels>,
     ) {
         let mut inputs = Vec::new();
+        let mut files = BTreeMap::new();
+        if let Some(path) = member.init.as_deref().filter(|_| stage == 1) {
+            files.insert("pretrained".to_owned(), self.digest_of(path));
+        }
         if stage == 2 {
             inputs.push(input(
                 "init",
@@ -113,12 +167,20 @@ impl Builder<'_> {
                 "checkpoint",
             ));
         }
-        if let Some(from) = labels.filter(|_| settings.training.loss.pseudo > 0.0) {
-            inputs.push(input(
+        match labels.filter(|_| settings.training.loss.pseudo > 0.0) {
+            Some(PseudoLabels::Iteration(from)) => inputs.push(input(
                 "pseudo_labels",
-                pseudo_label_name(from),
+                pseudo_label_name(*from),
                 "pseudo_labels",
-            ));
+            )),
+            Some(PseudoLabels::Files(paths)) => {
+                files.extend(
+                    paths.iter().map(|(split, path)| {
+                        (format!("pseudo_labels/{split}"), self.digest_of(path))
+                    }),
+                );
+            }
+            None => {}
         }
         let bounds = settings.gpus;
         let mut sizes = world_sizes(settings.training.microbatches_per_step);
@@ -128,7 +190,11 @@ impl Builder<'_> {
             iteration: number,
             stage,
             member: member.name.clone(),
-            model: member.model.clone(),
+            model: ModelSettings {
+                fpasst_mel: settings.fpasst_mel,
+                embedding_pooling: settings.embedding_pooling,
+                ..member.model.clone()
+            },
             data: self.data.clone(),
             training: settings.training.clone(),
             runtime: self.plan.runtime.clone(),
@@ -138,6 +204,7 @@ impl Builder<'_> {
             train_name(number, stage, &member.name),
             sizes,
             inputs,
+            files,
             "checkpoint",
             TaskSpec::Train(spec),
             estimate,
@@ -200,7 +267,7 @@ impl Builder<'_> {
             iteration: number,
             stage,
             member: member.name.clone(),
-            model: member.model.clone(),
+            model: self.plan.predicted(number, stage, member),
             data: self.data.clone(),
             split,
             shard,
@@ -214,6 +281,7 @@ impl Builder<'_> {
             name,
             vec![1],
             inputs,
+            BTreeMap::new(),
             "logits",
             TaskSpec::Predict(spec),
             estimate,
@@ -252,6 +320,7 @@ impl Builder<'_> {
             name,
             vec![1],
             inputs,
+            BTreeMap::new(),
             "scores",
             TaskSpec::Evaluate(spec),
             estimate,
@@ -280,6 +349,7 @@ impl Builder<'_> {
             pseudo_label_name(number),
             vec![1],
             inputs,
+            BTreeMap::new(),
             "pseudo_labels",
             TaskSpec::PseudoLabel(spec),
             estimate,
@@ -309,11 +379,19 @@ impl Builder<'_> {
         inputs
     }
 
+    fn digest_of(&self, path: &Path) -> Digest {
+        self.files
+            .get(path)
+            .copied()
+            .unwrap_or_else(|| Digest::of(b"a file that cannot be read"))
+    }
+
     fn push(
         &mut self,
         name: TaskName,
         world_sizes: Vec<u32>,
         mut inputs: Vec<InputRef>,
+        files: BTreeMap<String, Digest>,
         output: &str,
         spec: TaskSpec,
         estimate: Duration,
@@ -329,6 +407,7 @@ impl Builder<'_> {
             kind,
             world_sizes,
             inputs,
+            files,
             outputs: vec![output.to_owned()],
             material,
             spec: json.into(),

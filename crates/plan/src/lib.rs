@@ -24,7 +24,7 @@ mod world;
 
 pub use estimate::Sizing;
 pub use key::{NUMERICS_VERSION, material};
-pub use plan::{Iteration, Member, Options, Plan};
+pub use plan::{Iteration, Member, Options, Plan, PseudoLabels};
 pub use preview::{Memory, Preview, Previous, Reason, TaskPreview, TaskState, Totals, human};
 pub use problem::{Problem, Problems};
 pub use stage::{GpuBounds, StageSettings};

@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use types::{
-    DataSettings, Digest, EvaluationSettings, MemberName, ModelSettings, RuntimeSettings, Split,
+    DataSettings, Digest, EmbeddingPooling, EvaluationSettings, MemberName, ModelSettings,
+    RuntimeSettings, Split,
 };
 
 use crate::problem::{Problem, Problems};
@@ -22,6 +23,7 @@ pub struct Plan {
     pub(crate) evaluation: EvaluationSettings,
     pub(crate) untrained: bool,
     pub(crate) batch_size: u32,
+    pub(crate) prediction: PredictionChanges,
     pub(crate) shards: BTreeMap<Split, u32>,
     pub(crate) runtime: RuntimeSettings,
     pub(crate) members: Vec<Member>,
@@ -35,6 +37,25 @@ pub struct Member {
     pub name: MemberName,
     /// Its network.
     pub model: ModelSettings,
+    /// A file whose transformer weights stage 1 starts from; drawn at random without one.
+    pub init: Option<PathBuf>,
+}
+
+/// Where an iteration's pseudo-labels come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PseudoLabels {
+    /// From the ensemble of the earlier iteration of that number.
+    Iteration(u32),
+    /// From files of stored predictions, by training split.
+    Files(BTreeMap<Split, PathBuf>),
+}
+
+/// In what predictions differ from the network as it was trained (recipe 10.3, T30).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PredictionChanges {
+    pub(crate) embedding_pooling: Option<EmbeddingPooling>,
+    pub(crate) mel_low: Option<u32>,
+    pub(crate) mel_high: Option<u32>,
 }
 
 /// One pass through the stages.
@@ -42,8 +63,8 @@ pub struct Member {
 pub struct Iteration {
     /// Its name, if it has one; its number is its place in the plan, from 1.
     pub name: Option<String>,
-    /// The number of the earlier iteration that labels the data for it.
-    pub pseudo_labels: Option<u32>,
+    /// What labels the data for it, if anything does.
+    pub pseudo_labels: Option<PseudoLabels>,
     /// Settings of stage 1 and stage 2, by member.
     pub stages: [BTreeMap<MemberName, StageSettings>; 2],
 }

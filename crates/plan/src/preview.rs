@@ -102,6 +102,11 @@ pub enum Reason {
         /// The task that makes it.
         task: Option<TaskName>,
     },
+    /// A file from outside the run has another content than when it last finished, or was none of its inputs then.
+    File {
+        /// What the file is to the task.
+        role: String,
+    },
     /// Settings and inputs are as they were: our numerics changed since (`NUMERICS_VERSION`).
     Numerics,
     /// Settings are as they were; the inputs of then are not known.
@@ -127,6 +132,7 @@ impl fmt::Display for Reason {
                 task: Some(task),
             } => write!(f, "input {role} from {task} changed"),
             Self::Input { role, task: None } => write!(f, "input {role} is gone"),
+            Self::File { role } => write!(f, "file {role} changed"),
             Self::Numerics => f.write_str("numerics changed with this version of the program"),
             Self::InputsOrNumerics => f.write_str("inputs or numerics changed"),
         }
@@ -187,6 +193,11 @@ impl Preview {
                     let digest = known.get(&input.task)?.get(&input.output)?;
                     Some((input.role.clone(), *digest))
                 })
+                .chain(
+                    node.files
+                        .iter()
+                        .map(|(role, digest)| Some((role.clone(), *digest))),
+                )
                 .collect();
             let key = inputs
                 .as_ref()
@@ -292,13 +303,16 @@ fn changed_inputs(
         .into_iter()
         .filter(|role| was.get(*role) != is.get(*role));
     changed
-        .map(|role| Reason::Input {
-            role: role.clone(),
-            task: node
-                .inputs
-                .iter()
-                .find(|input| &input.role == role)
-                .map(|input| input.task.clone()),
+        .map(|role| match node.files.contains_key(role) {
+            true => Reason::File { role: role.clone() },
+            false => Reason::Input {
+                role: role.clone(),
+                task: node
+                    .inputs
+                    .iter()
+                    .find(|input| &input.role == role)
+                    .map(|input| input.task.clone()),
+            },
         })
         .collect()
 }

@@ -30,6 +30,7 @@ pub(crate) struct MemberDraft<'a> {
     pub(crate) name: MemberName,
     pub(crate) name_span: Range<usize>,
     pub(crate) head: MemberHead,
+    pub(crate) origins: Origins,
     pub(crate) model: Layer<'a, ModelSettings>,
     pub(crate) stages: Stages<'a>,
 }
@@ -208,6 +209,7 @@ pub(crate) fn members<'a>(
                 name,
                 name_span: span,
                 head,
+                origins,
                 model,
                 stages,
             }),

@@ -1,13 +1,14 @@
 //! Drafts to a plan: layers in their order, the last one wins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
 use types::{DataSettings, Split, SplitFiles};
 
-use crate::plan::{Iteration, Member, Plan};
+use crate::plan::{Iteration, Member, Plan, PseudoLabels};
 use crate::problem::{Problem, suggest};
 use crate::read::{self, IterationDraft, MemberDraft, Stages, has};
 use crate::setting::IterationRef;
@@ -50,28 +51,39 @@ pub(crate) fn resolve(
     }
     check::member_names(&drafts, problems);
     check::iteration_names(&rounds, problems);
-    let members = drafts
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let networks: Vec<Network> = drafts
         .iter()
-        .map(|draft| member(draft, &defaults, problems))
+        .map(|draft| Network::of(draft, &defaults, folder, problems))
         .collect();
     let mut whole = Whole {
         settings: &settings,
         defaults: &defaults.stages,
         drafts: &drafts,
         rounds: &rounds,
+        networks: &networks,
+        folder,
         problems,
     };
-    let iterations = (1..=rounds.len() as u32)
+    let iterations: Vec<Iteration> = (1..=rounds.len() as u32)
         .map(|number| whole.iteration(number))
         .collect();
 
-    let data = data_settings(&settings, path);
+    let mut data = data_settings(&settings, folder);
+    let convolves = |stage: &StageSettings| stage.training.augmentation.impulse_probability > 0.0;
+    let mut stages = iterations.iter().flat_map(|iteration| &iteration.stages);
+    if stages.any(|members| members.values().any(convolves)) {
+        data.impulse_responses = Some(settings.impulse_responses.clone());
+    }
     if data.root.to_str().is_none() {
         let problem = Problem::of_file("the data folder's path is not UTF-8");
         problems.push(problem.hint("move the plan to a folder with a UTF-8 name"));
     }
     if check_files && origins.contains_key("data.root") {
         files::check(&data, &origins, problems);
+    }
+    if check_files {
+        files::check_external(&drafts, &networks, &rounds, &iterations, problems);
     }
     problems.is_empty().then(|| Plan {
         name: settings.name,
@@ -83,27 +95,42 @@ pub(crate) fn resolve(
         evaluation: settings.evaluation,
         untrained: settings.untrained,
         batch_size: settings.batch_size,
+        prediction: settings.prediction,
         shards: settings.shards,
         runtime: settings.runtime,
-        members,
+        members: networks.into_iter().map(|network| network.member).collect(),
         iterations,
     })
 }
 
-fn member(
-    draft: &MemberDraft<'_>,
-    defaults: &read::Defaults<'_>,
-    problems: &mut Vec<Problem>,
-) -> Member {
-    let mut model = published_model(draft.head.architecture);
-    let mut origins = Origins::new();
-    defaults.model.apply(&mut model, &mut origins);
-    draft.model.apply(&mut model, &mut origins);
-    model.init_seed = draft.head.seed;
-    check::model(&model, &draft.header, &origins, problems);
-    Member {
-        name: draft.name.clone(),
-        model,
+/// A member, and what its stages need to know of how it was written.
+pub(crate) struct Network {
+    pub(crate) member: Member,
+    /// The plan says how embeddings are pooled, so that no preset does.
+    pooling_given: bool,
+}
+
+impl Network {
+    fn of(
+        draft: &MemberDraft<'_>,
+        defaults: &read::Defaults<'_>,
+        folder: &Path,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut model = published_model(draft.head.architecture);
+        let mut origins = Origins::new();
+        defaults.model.apply(&mut model, &mut origins);
+        draft.model.apply(&mut model, &mut origins);
+        model.init_seed = draft.head.seed;
+        check::model(&model, &draft.header, &origins, problems);
+        Self {
+            member: Member {
+                name: draft.name.clone(),
+                model,
+                init: draft.head.init.as_ref().map(|path| join(folder, path)),
+            },
+            pooling_given: origins.contains_key("embedding_pooling"),
+        }
     }
 }
 
@@ -113,17 +140,20 @@ struct Whole<'p, 'a> {
     defaults: &'p Stages<'a>,
     drafts: &'p [MemberDraft<'a>],
     rounds: &'p [IterationDraft<'a>],
+    networks: &'p [Network],
+    folder: &'p Path,
     problems: &'p mut Vec<Problem>,
 }
 
 impl Whole<'_, '_> {
     fn iteration(&mut self, number: u32) -> Iteration {
         let round = &self.rounds[number as usize - 1];
-        let labels = pseudo_labels(number, round, self.rounds, self.problems);
+        let labels = self.pseudo_labels(number, round);
         let mut stages = [BTreeMap::new(), BTreeMap::new()];
-        for draft in self.drafts {
+        for (draft, network) in self.drafts.iter().zip(self.networks) {
             for (stage, resolved) in (1..).zip(&mut stages) {
-                resolved.insert(draft.name.clone(), self.stage(number, stage, draft, labels));
+                let value = self.stage(number, stage, draft, network, labels == Labels::None);
+                resolved.insert(draft.name.clone(), value);
             }
         }
         let weights = stages
@@ -140,7 +170,7 @@ impl Whole<'_, '_> {
                 .push(check::labels_without_weight(span, number));
         }
         let pseudo_labels = match labels {
-            Labels::From(from) => Some(from),
+            Labels::From(labels) => Some(labels),
             Labels::None | Labels::Broken => None,
         };
         let name = Some(round.head.name.clone()).filter(|name| !name.is_empty());
@@ -151,12 +181,37 @@ impl Whole<'_, '_> {
         }
     }
 
+    fn pseudo_labels(&mut self, number: u32, round: &IterationDraft<'_>) -> Labels {
+        let Some(span) = round.origins.get("pseudo_labels").cloned() else {
+            return Labels::None;
+        };
+        match &round.head.pseudo_labels {
+            IterationRef::None => Labels::None,
+            IterationRef::Files(files) => {
+                let splits = &self.settings.splits;
+                if check::label_files(files, splits, &span, &round.origins, self.problems) {
+                    let files = files
+                        .iter()
+                        .map(|(split, path)| (*split, join(self.folder, path)));
+                    Labels::From(PseudoLabels::Files(files.collect()))
+                } else {
+                    Labels::Broken
+                }
+            }
+            reference => source_of_labels(number, reference, span, self.rounds, self.problems)
+                .map_or(Labels::Broken, |from| {
+                    Labels::From(PseudoLabels::Iteration(from))
+                }),
+        }
+    }
+
     fn stage(
         &mut self,
         number: u32,
         stage: u32,
         draft: &MemberDraft<'_>,
-        labels: Labels,
+        network: &Network,
+        unlabelled: bool,
     ) -> StageSettings {
         let round = &self.rounds[number as usize - 1];
         let own = round
@@ -165,7 +220,10 @@ impl Whole<'_, '_> {
             .find(|(name, _)| name == &draft.name)
             .map(|(_, stages)| stages);
         let index = stage as usize - 1;
-        let mut value = StageSettings::published(draft.head.architecture, stage);
+        let mut value = StageSettings::of_preset(round.head.preset, draft.head.architecture, stage);
+        if network.pooling_given {
+            value.embedding_pooling = network.member.model.embedding_pooling;
+        }
         let mut origins = Origins::new();
         let layers = [
             Some(self.defaults),
@@ -176,7 +234,7 @@ impl Whole<'_, '_> {
         for layer in layers.into_iter().flatten() {
             layer.0[index].apply(&mut value, &mut origins);
         }
-        if labels == Labels::None {
+        if unlabelled {
             // Weights for all iterations are meant for those that have labels; one that is written for this iteration
             // cannot be meant.
             let here = [own, Some(&round.stages)]
@@ -206,32 +264,31 @@ impl Whole<'_, '_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Labels {
     None,
-    From(u32),
+    From(PseudoLabels),
     /// Asked for, but not to be had; reported.
     Broken,
 }
 
-fn pseudo_labels(
+/// The iteration that another one's labels come from; none if it is not to be had, which is reported.
+fn source_of_labels(
     number: u32,
-    round: &IterationDraft<'_>,
+    reference: &IterationRef,
+    span: Range<usize>,
     rounds: &[IterationDraft<'_>],
     problems: &mut Vec<Problem>,
-) -> Labels {
-    let Some(span) = round.origins.get("pseudo_labels").cloned() else {
-        return Labels::None;
-    };
-    let target = match &round.head.pseudo_labels {
-        IterationRef::None => return Labels::None,
+) -> Option<u32> {
+    let target = match reference {
+        IterationRef::None | IterationRef::Files(_) => return None,
         IterationRef::Previous if number == 1 => {
             problems.push(
                 Problem::new(span, "iteration 1 has no previous iteration")
                     .label("refers to nothing")
                     .hint("leave `pseudo_labels` out of the first iteration"),
             );
-            return Labels::Broken;
+            return None;
         }
         IterationRef::Previous => number - 1,
         IterationRef::Number(wanted) => match u32::try_from(*wanted)
@@ -244,7 +301,7 @@ fn pseudo_labels(
                     Problem::new(span, format!("there is no iteration {wanted}"))
                         .label(format!("the plan has iterations 1 to {}", rounds.len())),
                 );
-                return Labels::Broken;
+                return None;
             }
         },
         IterationRef::Name(wanted) => {
@@ -262,13 +319,13 @@ fn pseudo_labels(
                             .label("no `[[iteration]]` has this name")
                             .hint(suggest(wanted, "known", names)),
                     );
-                    return Labels::Broken;
+                    return None;
                 }
             }
         }
     };
     if target < number {
-        return Labels::From(target);
+        return Some(target);
     }
     let way = if target == number {
         "labels for itself".to_owned()
@@ -284,11 +341,11 @@ fn pseudo_labels(
                 _ => format!("write \"previous\", or a number from 1 to {}", number - 1),
             }),
     );
-    Labels::Broken
+    None
 }
 
 /// Files of the splits in use: those of the training and those that are scored.
-fn data_settings(settings: &PlanSettings, path: &Path) -> DataSettings {
+fn data_settings(settings: &PlanSettings, folder: &Path) -> DataSettings {
     let scored = [settings.evaluation.desed, settings.evaluation.maestro];
     let in_use: BTreeSet<Split> = settings
         .splits
@@ -296,7 +353,6 @@ fn data_settings(settings: &PlanSettings, path: &Path) -> DataSettings {
         .copied()
         .chain(scored.into_iter().flatten())
         .collect();
-    let folder = path.parent().unwrap_or(Path::new(""));
     let sources = in_use
         .iter()
         .map(|split| {

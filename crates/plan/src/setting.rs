@@ -1,7 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use types::{Architecture, DecibelFloor, EmbeddingPooling, OptimizerKind, Split};
+use types::{
+    Architecture, DecibelFloor, EmbeddingPooling, OptimizerKind, Split, TeacherInit, WavmixTarget,
+};
+
+use crate::stage::Preset;
 
 /// One key of a plan: its name in dots, where its value goes, what values it takes, and the words for the reference.
 pub(crate) struct Setting<T> {
@@ -53,6 +57,8 @@ pub(crate) enum Slot<'a> {
     Bool(&'a mut bool),
     Text(&'a mut String),
     Path(&'a mut PathBuf),
+    /// A path; none where the key is not given.
+    OptionalPath(&'a mut Option<PathBuf>),
     Choice(&'a mut dyn Choice),
     /// A whole number, or `false` for none.
     OptionalU32(&'a mut Option<u32>),
@@ -65,7 +71,7 @@ pub(crate) enum Slot<'a> {
     SplitNumbers(&'a mut BTreeMap<Split, u32>),
     SplitPaths(&'a mut BTreeMap<Split, PathBuf>),
     SplitFiles(&'a mut BTreeMap<Split, FileOverrides>),
-    /// `"none"`, `"previous"`, or an iteration by number or name.
+    /// `"none"`, `"previous"`, an iteration by number or name, or files by split.
     IterationRef(&'a mut IterationRef),
 }
 
@@ -77,6 +83,7 @@ pub(crate) enum IterationRef {
     Previous,
     Number(u64),
     Name(String),
+    Files(BTreeMap<Split, PathBuf>),
 }
 
 /// A split's files where they differ from the standard ones.
@@ -121,7 +128,42 @@ choice!(EmbeddingPooling {
     EmbeddingPooling::NearestExact => "nearest_exact",
     EmbeddingPooling::Nearest => "nearest",
 });
+choice!(TeacherInit { TeacherInit::Teacher => "teacher", TeacherInit::Student => "student" });
+choice!(WavmixTarget {
+    WavmixTarget::Strong => "strong",
+    WavmixTarget::Labeled => "labeled",
+    WavmixTarget::All => "all",
+});
+choice!(Preset { Preset::LikeI2 => "i1_like_i2", Preset::Default => "i1_default" });
 choice!(DecibelFloor { DecibelFloor::Batch => "batch", DecibelFloor::Clip => "clip" });
+
+/// A choice that may be left as it is.
+impl Choice for Option<EmbeddingPooling> {
+    fn names(&self) -> Vec<&'static str> {
+        let mut names = vec![AS_TRAINED];
+        names.extend(EmbeddingPooling::Nearest.names());
+        names
+    }
+
+    fn name(&self) -> &'static str {
+        self.as_ref().map_or(AS_TRAINED, Choice::name)
+    }
+
+    fn choose(&mut self, name: &str) -> bool {
+        if name == AS_TRAINED {
+            *self = None;
+            return true;
+        }
+        let mut chosen = EmbeddingPooling::Nearest;
+        let known = chosen.choose(name);
+        if known {
+            *self = Some(chosen);
+        }
+        known
+    }
+}
+
+const AS_TRAINED: &str = "as_trained";
 
 impl Choice for Architecture {
     fn names(&self) -> Vec<&'static str> {
@@ -157,7 +199,7 @@ impl Slot<'_> {
             Slot::F64(_) => "number".to_owned(),
             Slot::Bool(_) => "true or false".to_owned(),
             Slot::Text(_) => "text".to_owned(),
-            Slot::Path(_) => "path".to_owned(),
+            Slot::Path(_) | Slot::OptionalPath(_) => "path".to_owned(),
             Slot::Choice(choice) => choice.names().join(" | "),
             Slot::OptionalU32(_) => "whole number or false".to_owned(),
             Slot::Numbers(slot) => format!("list of {} whole numbers", slot.len()),
@@ -167,7 +209,9 @@ impl Slot<'_> {
             Slot::SplitNumbers(_) => "table: split = whole number".to_owned(),
             Slot::SplitPaths(_) => "table: split = path".to_owned(),
             Slot::SplitFiles(_) => "table: split = { audio, metadata, durations }".to_owned(),
-            Slot::IterationRef(_) => "\"none\", \"previous\", number or name".to_owned(),
+            Slot::IterationRef(_) => {
+                "\"none\", \"previous\", number, name,\nor table: split = path".to_owned()
+            }
         }
     }
 
@@ -219,14 +263,32 @@ impl Slot<'_> {
                     format!("{{ {} }}", each.join(", "))
                 }
             }
-            Slot::SplitPaths(_) | Slot::SplitFiles(_) => "{}".to_owned(),
+            Slot::SplitPaths(paths) => show_paths(paths),
+            Slot::SplitFiles(_) => "{}".to_owned(),
+            Slot::OptionalPath(value) => value.as_ref().map_or_else(
+                || "none".to_owned(),
+                |path| format!("\"{}\"", path.display()),
+            ),
             Slot::IterationRef(value) => match value {
                 IterationRef::None => "\"none\"".to_owned(),
                 IterationRef::Previous => "\"previous\"".to_owned(),
                 IterationRef::Number(number) => number.to_string(),
                 IterationRef::Name(name) => format!("\"{name}\""),
+                IterationRef::Files(files) => show_paths(files),
             },
         }
+    }
+}
+
+fn show_paths(paths: &BTreeMap<Split, PathBuf>) -> String {
+    let each: Vec<String> = paths
+        .iter()
+        .map(|(split, path)| format!("{split} = \"{}\"", path.display()))
+        .collect();
+    if each.is_empty() {
+        "{}".to_owned()
+    } else {
+        format!("{{ {} }}", each.join(", "))
     }
 }
 

@@ -8,7 +8,9 @@ use types::{
     maestro_classes,
 };
 
+use crate::plan::PredictionChanges;
 use crate::setting::{FileOverrides, IterationRef, Limits, Setting, Slot, setting};
+use crate::stage::Preset;
 
 /// What stands at the top of a plan and in its single tables.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +24,9 @@ pub(crate) struct PlanSettings {
     pub(crate) exclude: BTreeMap<Split, PathBuf>,
     pub(crate) evaluation: EvaluationSettings,
     pub(crate) untrained: bool,
+    pub(crate) impulse_responses: PathBuf,
     pub(crate) batch_size: u32,
+    pub(crate) prediction: PredictionChanges,
     pub(crate) shards: BTreeMap<Split, u32>,
     pub(crate) runtime: RuntimeSettings,
 }
@@ -49,7 +53,9 @@ impl Default for PlanSettings {
                 median_filter: true,
             },
             untrained: false,
+            impulse_responses: PathBuf::from("resources/dirs"),
             batch_size: 20,
+            prediction: PredictionChanges::default(),
             shards: BTreeMap::new(),
             runtime: RuntimeSettings {
                 checkpoint_every_steps: 200,
@@ -66,6 +72,7 @@ pub(crate) struct MemberHead {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
     pub(crate) seed: u64,
+    pub(crate) init: Option<PathBuf>,
 }
 
 impl Default for MemberHead {
@@ -74,6 +81,7 @@ impl Default for MemberHead {
             name: String::new(),
             architecture: Architecture::AtstFrame,
             seed: 0,
+            init: None,
         }
     }
 }
@@ -82,6 +90,7 @@ impl Default for MemberHead {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct IterationHead {
     pub(crate) name: String,
+    pub(crate) preset: Preset,
     pub(crate) pseudo_labels: IterationRef,
 }
 
@@ -99,6 +108,7 @@ pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("data.splits", Limits::Any, |p| Slot::TrainSplits(&mut p.splits), "training splits in use; those of `evaluation` come on their own", "1.7"),
     setting("data.files", Limits::Any, |p| Slot::SplitFiles(&mut p.files), "a split's files where they are not at their standard place, relative to `root`", "1.1"),
     setting("data.exclude", Limits::Any, |p| Slot::SplitPaths(&mut p.exclude), "TSV of clips to leave out of a split (column `filename`), relative to `root`", "1.7"),
+    setting("data.impulse_responses", Limits::Any, |p| Slot::Path(&mut p.impulse_responses), "folder of impulse responses (WAV), relative to `root`; needed where `augmentation.impulse_probability` is not 0", "6.2"),
     setting("evaluation.desed", Limits::Any, |p| Slot::OptionalSplit(&mut p.evaluation.desed), "split scored by PSDS", "9.3"),
     setting("evaluation.maestro", Limits::Any, |p| Slot::OptionalSplit(&mut p.evaluation.maestro), "split scored by mpAUC", "9.4"),
     setting("evaluation.desed_classes", Limits::OneOf(desed_classes()), |p| Slot::Names(&mut p.evaluation.desed_classes), "classes of PSDS", "2.1"),
@@ -107,6 +117,9 @@ pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("evaluation.untrained", Limits::Any, |p| Slot::Bool(&mut p.untrained), "score the untrained models too, for comparison", ""),
     setting("predict.batch_size", Limits::Whole(1, 4096), |p| Slot::U32(&mut p.batch_size), "clips per forward pass of a `predict` task", "1.8"),
     setting("predict.shards", Limits::Whole(1, 10_000), |p| Slot::SplitNumbers(&mut p.shards), "tasks that share the prediction of a split; 1 where not given", ""),
+    setting("predict.embedding_pooling", Limits::Any, |p| Slot::Choice(&mut p.prediction.embedding_pooling), "predict with another pooling of embeddings than in training", "10.3, T30"),
+    setting("predict.fpasst_mel.low", Limits::Whole(1, 4000), |p| Slot::OptionalU32(&mut p.prediction.mel_low), "predict with other mel edges of fPaSST than in training; `false` for the same", "10.3, T30"),
+    setting("predict.fpasst_mel.high", Limits::Whole(1, 4000), |p| Slot::OptionalU32(&mut p.prediction.mel_high), "predict with other mel edges of fPaSST than in training; `false` for the same", "10.3, T30"),
     setting("runtime.checkpoint_every_steps", Limits::Whole(1, 1_000_000_000), |p| Slot::U64(&mut p.runtime.checkpoint_every_steps), "optimizer steps between checkpoints; not part of the content key", ""),
     setting("runtime.threads", THREADS, |p| Slot::U32(&mut p.runtime.threads), "libtorch's threads in each rank, 0 for its own choice; not part of the content key", ""),
     setting("runtime.prefetch_threads", THREADS, |p| Slot::U32(&mut p.runtime.prefetch_threads), "threads that decode audio ahead of the training; not part of the content key", ""),
@@ -118,11 +131,13 @@ pub(crate) static MEMBER: &[Setting<MemberHead>] = &[
     setting("name", Limits::Any, |m| Slot::Text(&mut m.name), "the member's name, part of its tasks' names; required", ""),
     setting("arch", Limits::Any, |m| Slot::Choice(&mut m.architecture), "transformer architecture; required", "4"),
     setting("seed", SEED, |m| Slot::U64(&mut m.seed), "added to the plan's seed when weights are drawn, so that members of one architecture differ", ""),
+    setting("init", Limits::Any, |m| Slot::OptionalPath(&mut m.init), "checkpoint whose transformer weights stage 1 starts from, relative to the plan file; random weights without one", "4.4 to 4.7"),
 ];
 
 /// Keys of an `[[iteration]]`.
 #[rustfmt::skip]
 pub(crate) static ITERATION: &[Setting<IterationHead>] = &[
     setting("name", Limits::Any, |i| Slot::Text(&mut i.name), "a name to refer to it by", ""),
-    setting("pseudo_labels", Limits::Whole(1, 1_000_000), |i| Slot::IterationRef(&mut i.pseudo_labels), "the iteration whose ensemble labels the data for this one", "8.1"),
+    setting("preset", Limits::Any, |i| Slot::Choice(&mut i.preset), "values underneath all keys of a stage: the authors' commands for iteration 2, or the defaults of their scripts", "10.2"),
+    setting("pseudo_labels", Limits::Whole(1, 1_000_000), |i| Slot::IterationRef(&mut i.pseudo_labels), "the iteration whose ensemble labels the data for this one, or files of stored predictions, relative to the plan file", "8"),
 ];

@@ -1,6 +1,6 @@
 //! Reads one value of a plan into its slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -58,6 +58,7 @@ impl Slot<'_> {
             },
             Slot::Text(slot) => *slot = at.text(value, "a string")?.to_owned(),
             Slot::Path(slot) => *slot = at.path(value)?,
+            Slot::OptionalPath(slot) => *slot = Some(at.path(value)?),
             Slot::Choice(slot) => {
                 let names = slot.names();
                 let found = at.text(value, "a string")?;
@@ -135,62 +136,85 @@ impl Slot<'_> {
                 *slot = names;
             }
             Slot::SplitNumbers(slot) => {
-                at.each_split(value, problems, |at, split, value, _| {
-                    slot.insert(split, at.whole_u32(value)?);
-                    Ok(())
-                })?;
+                at.each_split(
+                    value,
+                    |_| true,
+                    problems,
+                    |at, split, value, _| {
+                        slot.insert(split, at.whole_u32(value)?);
+                        Ok(())
+                    },
+                )?;
             }
             Slot::SplitPaths(slot) => {
-                at.each_split(value, problems, |at, split, value, _| {
-                    slot.insert(split, at.path(value)?);
-                    Ok(())
-                })?;
+                at.each_split(
+                    value,
+                    |_| true,
+                    problems,
+                    |at, split, value, _| {
+                        slot.insert(split, at.path(value)?);
+                        Ok(())
+                    },
+                )?;
             }
             Slot::SplitFiles(slot) => {
-                at.each_split(value, problems, |at, split, value, problems| {
-                    let files = slot.entry(split).or_default();
-                    for (key, value) in at
-                        .table(value, "a table of `audio`, `metadata` and `durations`")?
-                        .iter()
-                    {
-                        let target = match key.get_ref().as_ref() {
-                            "audio" => &mut files.audio,
-                            "metadata" => &mut files.metadata,
-                            "durations" => &mut files.durations,
-                            other => {
-                                problems.push(
-                                    Problem::new(key.span(), format!("unknown key `{other}`"))
-                                        .label(format!("no such file of split `{split}`"))
-                                        .hint(suggest(
-                                            other,
-                                            "keys here",
-                                            ["audio", "metadata", "durations"],
-                                        )),
-                                );
-                                continue;
+                at.each_split(
+                    value,
+                    |_| true,
+                    problems,
+                    |at, split, value, problems| {
+                        let files = slot.entry(split).or_default();
+                        for (key, value) in at
+                            .table(value, "a table of `audio`, `metadata` and `durations`")?
+                            .iter()
+                        {
+                            let target = match key.get_ref().as_ref() {
+                                "audio" => &mut files.audio,
+                                "metadata" => &mut files.metadata,
+                                "durations" => &mut files.durations,
+                                other => {
+                                    problems.push(
+                                        Problem::new(key.span(), format!("unknown key `{other}`"))
+                                            .label(format!("no such file of split `{split}`"))
+                                            .hint(suggest(
+                                                other,
+                                                "keys here",
+                                                ["audio", "metadata", "durations"],
+                                            )),
+                                    );
+                                    continue;
+                                }
+                            };
+                            let name = format!("{}.{}", at.name, key.get_ref());
+                            let at = At {
+                                name: &name,
+                                item: false,
+                                limits: Limits::Any,
+                                span: value.span(),
+                            };
+                            match at.path(value.get_ref()) {
+                                Ok(path) => *target = Some(path),
+                                Err(problem) => problems.push(*problem),
                             }
-                        };
-                        let name = format!("{}.{}", at.name, key.get_ref());
-                        let at = At {
-                            name: &name,
-                            item: false,
-                            limits: Limits::Any,
-                            span: value.span(),
-                        };
-                        match at.path(value.get_ref()) {
-                            Ok(path) => *target = Some(path),
-                            Err(problem) => problems.push(*problem),
                         }
-                    }
-                    Ok(())
-                })?;
+                        Ok(())
+                    },
+                )?;
             }
             Slot::IterationRef(slot) => {
                 *slot = match value {
                     DeValue::Integer(_) => IterationRef::Number(at.whole(value)?),
+                    DeValue::Table(_) => {
+                        let mut files = BTreeMap::new();
+                        at.each_split(value, Split::is_train, problems, |at, split, value, _| {
+                            files.insert(split, at.path(value)?);
+                            Ok(())
+                        })?;
+                        IterationRef::Files(files)
+                    }
                     _ => match at.text(
                         value,
-                        "\"previous\", \"none\", or an iteration's number or name",
+                        "\"previous\", \"none\", an iteration's number or name, or files by split",
                     )? {
                         "none" => IterationRef::None,
                         "previous" => IterationRef::Previous,
@@ -371,6 +395,7 @@ impl<'k> At<'k> {
     fn each_split(
         &self,
         value: &DeValue<'_>,
+        allowed: fn(Split) -> bool,
         problems: &mut Vec<Problem>,
         mut write: impl FnMut(
             &At<'_>,
@@ -389,7 +414,7 @@ impl<'k> At<'k> {
                 limits: self.limits,
                 span: key.span(),
             };
-            let result = at_key.split(key.get_ref(), |_| true).and_then(|split| {
+            let result = at_key.split(key.get_ref(), allowed).and_then(|split| {
                 let name = format!("{}.{split}", self.name);
                 let at = At {
                     name: &name,

@@ -90,6 +90,7 @@ fn other(path: &str, value: &Value) -> Value {
         Value::Null if path.ends_with("metadata") || path.ends_with("durations") => {
             json!("other.tsv")
         }
+        Value::Null if path.ends_with("impulse_responses") => json!("other"),
         Value::Null => json!(7),
         Value::Object(_) => json!({ "weak_train": "other.tsv" }),
         Value::Array(items) if path.ends_with("channels") => {
@@ -101,6 +102,8 @@ fn other(path: &str, value: &Value) -> Value {
         Value::String(text) => match text.as_str() {
             "adamw" => json!("adam"),
             "adaptive_average" => json!("nearest_exact"),
+            "teacher" => json!("student"),
+            "strong" => json!("labeled"),
             "batch" => json!("clip"),
             "ensemble" => json!({ "member": "other" }),
             text if path.ends_with("manifest") => json!(Digest::of(text.as_bytes()).to_string()),

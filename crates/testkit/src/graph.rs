@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use types::{Digest, IdError, InputRef, TaskGraph, TaskKind, TaskName, TaskNode};
@@ -23,11 +24,12 @@ impl std::error::Error for GraphError {}
 /// train a.train sizes=1,2 takes=60
 /// predict a.predict checkpoint=a.train
 /// evaluate a.score logits/a=a.predict as=v2
+/// train b.train pretrained=file:weights
 /// ```
 ///
 /// The kind comes first, then the name. `sizes` are the world sizes (default 1), `takes` the estimate in seconds (default
 /// 10), `as` changes the material (the default is the name, so that every task is work of its own). Anything else is an
-/// input: a role, and the task whose output it is. Outputs go by the kind: `checkpoint`, `logits`, `pseudo_labels`, `scores`.
+/// input: a role, and the task whose output it is, or `file:` and the content of a file from outside. Outputs go by the kind: `checkpoint`, `logits`, `pseudo_labels`, `scores`.
 ///
 /// # Errors
 /// Names the line and what is wrong with it.
@@ -59,6 +61,7 @@ fn node(line: &str, graph: &TaskGraph) -> Result<TaskNode, String> {
         kind,
         world_sizes: vec![1],
         inputs: Vec::new(),
+        files: BTreeMap::new(),
         outputs: vec![output(kind).to_owned()],
         material: Digest::of(name.as_bytes()),
         spec: format!("{{\"task\":\"{name}\"}}").into(),
@@ -76,6 +79,10 @@ fn node(line: &str, graph: &TaskGraph) -> Result<TaskNode, String> {
             "sizes" => node.world_sizes = value.split(',').map(number).collect::<Result<_, _>>()?,
             "takes" => node.estimate = Duration::from_secs(number(value)?.into()),
             "as" => node.material = Digest::of(value.as_bytes()),
+            role if value.starts_with("file:") => {
+                let content = &value.as_bytes()["file:".len()..];
+                node.files.insert(role.to_owned(), Digest::of(content));
+            }
             role => {
                 let task = TaskName::new(value).map_err(|error: IdError| error.to_string())?;
                 let source = graph

@@ -81,6 +81,10 @@ pub struct TaskNode {
     pub world_sizes: Vec<u32>,
     /// Sorted by role; roles are unique.
     pub inputs: Vec<InputRef>,
+    /// Inputs that no task makes, by role: files from outside the run, imported into its artifact store. No role is among
+    /// those of `inputs`. Roles: `pretrained`, `pseudo_labels/<split>`.
+    #[serde(default)]
+    pub files: BTreeMap<String, Digest>,
     /// Names of the outputs that a finished attempt must hand in.
     pub outputs: Vec<String>,
     /// Digest of everything about this task that can change its result, its inputs excepted (see [`content_key`]).
