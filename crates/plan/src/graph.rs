@@ -203,8 +203,10 @@ impl Builder<'_> {
         self.push(
             train_name(number, stage, &member.name),
             sizes,
-            inputs,
-            files,
+            Inputs {
+                tasks: inputs,
+                files,
+            },
             "checkpoint",
             TaskSpec::Train(spec),
             estimate,
@@ -280,8 +282,7 @@ impl Builder<'_> {
         self.push(
             name,
             vec![1],
-            inputs,
-            BTreeMap::new(),
+            inputs.into(),
             "logits",
             TaskSpec::Predict(spec),
             estimate,
@@ -319,8 +320,7 @@ impl Builder<'_> {
         self.push(
             name,
             vec![1],
-            inputs,
-            BTreeMap::new(),
+            inputs.into(),
             "scores",
             TaskSpec::Evaluate(spec),
             estimate,
@@ -348,8 +348,7 @@ impl Builder<'_> {
         self.push(
             pseudo_label_name(number),
             vec![1],
-            inputs,
-            BTreeMap::new(),
+            inputs.into(),
             "pseudo_labels",
             TaskSpec::PseudoLabel(spec),
             estimate,
@@ -390,13 +389,12 @@ impl Builder<'_> {
         &mut self,
         name: TaskName,
         world_sizes: Vec<u32>,
-        mut inputs: Vec<InputRef>,
-        files: BTreeMap<String, Digest>,
+        mut inputs: Inputs,
         output: &str,
         spec: TaskSpec,
         estimate: Duration,
     ) {
-        inputs.sort_by(|a, b| a.role.cmp(&b.role));
+        inputs.tasks.sort_by(|a, b| a.role.cmp(&b.role));
         let kind: TaskKind = spec.kind();
         let written = serde_json::to_string(&spec)
             .and_then(|json| Ok((json, material(&spec, &self.manifest)?)));
@@ -406,13 +404,28 @@ impl Builder<'_> {
             name,
             kind,
             world_sizes,
-            inputs,
-            files,
+            inputs: inputs.tasks,
+            files: inputs.files,
             outputs: vec![output.to_owned()],
             material,
             spec: json.into(),
             estimate,
         });
+    }
+}
+
+/// What a task reads.
+struct Inputs {
+    tasks: Vec<InputRef>,
+    files: BTreeMap<String, Digest>,
+}
+
+impl From<Vec<InputRef>> for Inputs {
+    fn from(tasks: Vec<InputRef>) -> Self {
+        Self {
+            tasks,
+            files: BTreeMap::new(),
+        }
     }
 }
 
