@@ -11,6 +11,7 @@
 
 mod demo;
 mod demo_data;
+mod fuzz;
 mod libtorch;
 mod shell;
 mod test;
@@ -35,6 +36,8 @@ enum Verb {
     Test(test::Args),
     /// Make the demo's data: a small look-alike of DESED and MAESTRO Real from recordings in Debian packages
     DemoData(demo_data::Args),
+    /// Fuzz the readers of outside files; needs the nightly compiler and cargo-fuzz
+    Fuzz(fuzz::Args),
     /// Fetch the pinned libtorch into .libtorch/
     Libtorch(libtorch::Args),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Libtorch(args) => libtorch::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -43,15 +43,27 @@ pub fn probe(path: &Path) -> Result<Info, Error> {
     guarded(path, || Opened::new(path).map(|opened| opened.info))
 }
 
+/// [`read_mono`] refuses what is longer, in seconds: a few damaged bytes can mean silence without end.
+pub const LONGEST_SECONDS: f64 = 24.0 * 3600.0;
+
 /// Reads the sound file at `path` as mono samples at `rate` Hz (recipe 1.3): integer PCM scaled by 2^-(bits-1), the mean of the
 /// channels, resampled if the file has another rate (see [`resample`](crate::resample())); at equal rates the samples are exact.
 ///
 /// # Errors
 /// A file that is missing, empty, no sound file, of an unsupported codec, shorter than its header says, damaged anywhere, without
-/// samples, or with samples that are not finite numbers. Never a part of the sound instead of the whole.
+/// samples, with samples that are not finite numbers, or longer than [`LONGEST_SECONDS`]. Never a part of the sound instead of
+/// the whole.
 pub fn read_mono(path: &Path, rate: u32) -> Result<Vec<f32>, Error> {
+    read_mono_within(path, rate, LONGEST_SECONDS)
+}
+
+/// As [`read_mono`], with a limit of one's own, which bounds the memory that any file can make this take.
+///
+/// # Errors
+/// As [`read_mono`]; longer than `longest` seconds.
+pub fn read_mono_within(path: &Path, rate: u32, longest: f64) -> Result<Vec<f32>, Error> {
     guarded(path, || {
-        let (samples, from) = Opened::new(path)?.decode()?;
+        let (samples, from) = Opened::new(path)?.decode(longest)?;
         resample::resample(samples, from, rate)
     })
 }
@@ -159,8 +171,8 @@ impl Opened {
         })
     }
 
-    /// Decodes everything: mono samples and their rate.
-    fn decode(mut self) -> Result<(Vec<f32>, u32), Problem> {
+    /// Decodes everything, `longest` seconds at most: mono samples and their rate.
+    fn decode(mut self, longest: f64) -> Result<(Vec<f32>, u32), Problem> {
         let mut mono: Vec<f32> = Vec::new();
         let mut shape: Option<(u32, usize)> = None;
         let mut interleaved = Vec::new();
@@ -201,6 +213,9 @@ impl Opened {
                         found.1, found.0
                     ),
                 });
+            }
+            if (mono.len() + buffer.frames()) as f64 > longest * f64::from(rate) {
+                return Err(Problem::TooLong { longest });
             }
             buffer.copy_to_vec_interleaved::<f32>(&mut interleaved);
             mix(&interleaved, channels, rate, &mut mono)?;

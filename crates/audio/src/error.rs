@@ -74,6 +74,14 @@ pub enum Problem {
         /// NaN or an infinity.
         value: f32,
     },
+    /// More sound than is to be held in memory.
+    #[error(
+        "the sound is longer than {longest} s (cut it into pieces, for example with `sox` or `ffmpeg`)"
+    )]
+    TooLong {
+        /// The limit in seconds.
+        longest: f64,
+    },
     /// A rate that cannot be resampled from or to.
     #[error("sample rate {found} Hz, expected {} to {} Hz", crate::resample::RATES.start(), crate::resample::RATES.end())]
     Rate {

@@ -15,7 +15,7 @@ mod error;
 mod resample;
 mod write;
 
-pub use decode::{Info, probe, read_mono};
+pub use decode::{Info, LONGEST_SECONDS, probe, read_mono, read_mono_within};
 pub use error::{Error, Problem};
 pub use resample::{resample, resampled_len};
 pub use write::write_wav_i16;

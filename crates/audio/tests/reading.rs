@@ -3,7 +3,9 @@
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
-use audio::{Error, Problem, probe, read_mono, resample, resampled_len, write_wav_i16};
+use audio::{
+    Error, Problem, probe, read_mono, read_mono_within, resample, resampled_len, write_wav_i16,
+};
 use hound::{SampleFormat, WavSpec, WavWriter};
 
 fn fixture(name: &str) -> PathBuf {
@@ -287,4 +289,14 @@ fn files_that_hold_no_sound_are_named() {
     );
     let text = message(&read_mono(dir.path(), 16_000).unwrap_err());
     assert!(text.contains("this is a folder"), "{text}");
+}
+
+#[test]
+fn silence_without_end_is_refused_in_time() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/regressions/audio/five_minutes_in_a_thousand_bytes.flac");
+    assert_eq!(read_mono(&path, 16_000).unwrap().len(), 70 * 65_535);
+    let error = read_mono_within(&path, 16_000, 60.0).unwrap_err();
+    assert!(matches!(error.problem, Problem::TooLong { longest: 60.0 }));
+    assert!(message(&error).contains("longer than 60 s (cut it into pieces"));
 }

@@ -1,0 +1,11 @@
+#![no_main]
+
+#[path = "../checks/audio.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(
+    // A decoder's panic is caught and becomes an error; libFuzzer's hook would abort before. A panic that is not caught still
+    // ends the run.
+    init: std::panic::set_hook(Box::new(|_| ())),
+    |input: &[u8]| check::check(input)
+);
