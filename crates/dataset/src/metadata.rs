@@ -37,7 +37,10 @@ pub struct WeakRow {
     pub line: u64,
 }
 
-const SECONDS: &str = "a number of seconds, 0 or more";
+/// Times after this are none of a recording's; scoring makes a row of scores for each second of it.
+const LONGEST: f64 = 86_400.0;
+
+const SECONDS: &str = "a number of seconds from 0 to 86400 (a day)";
 
 /// Reads `filename, onset, offset, event_label` of DESED or, with `confidence`, of MAESTRO Real, in table order. Rows with a
 /// missing value are left out: that is how a clip without events is written (recipe 1.4).
@@ -60,8 +63,8 @@ pub fn read_strong(path: &Path, split: Split) -> Result<Vec<StrongRow>, Error> {
             continue;
         }
         let filename = table.file_name(row, 0)?.to_owned();
-        let onset = table.number(row, 1, SECONDS, |x| x >= 0.0)?;
-        let offset = table.number(row, 2, SECONDS, |x| x >= 0.0)?;
+        let onset = table.number(row, 1, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
+        let offset = table.number(row, 2, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
         if offset < onset {
             let problem = TableProblem::EndsBeforeItBegins {
                 onset: row.field(1).to_owned(),
@@ -129,7 +132,8 @@ pub fn read_durations(path: &Path, split: Split) -> Result<BTreeMap<String, f64>
     let mut once = Once::default();
     for row in table.rows() {
         let filename = table.file_name(row, 0)?;
-        let duration = table.number(row, 1, "a number of seconds above 0", |x| x > 0.0)?;
+        let expected = "a number of seconds above 0, at most 86400 (a day)";
+        let duration = table.number(row, 1, expected, |x| x > 0.0 && x <= LONGEST)?;
         let stem = stem(filename);
         if durations.get(stem) == Some(&duration) {
             continue;

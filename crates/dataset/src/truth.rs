@@ -122,10 +122,11 @@ impl<'a> Window<'a> {
         let (rest, end) = stem.rsplit_once('-')?;
         let (recording, start) = rest.rsplit_once('-')?;
         let (start, end) = (start.parse::<u32>().ok()?, end.parse::<u32>().ok()?);
-        (end > start && recording == recording_of(stem)).then_some(Self {
+        let length = end.checked_sub(start).filter(|length| *length > 0)?;
+        (recording == recording_of(stem)).then_some(Self {
             recording,
             start: f64::from(start / 100),
-            length: f64::from(end - start) / 100.0,
+            length: f64::from(length) / 100.0,
         })
     }
 }
@@ -193,5 +194,6 @@ mod tests {
         assert_eq!((window.start, window.length), (1.0, 10.0));
         assert!(Window::parse("cafe_restaurant_00").is_none());
         assert!(Window::parse("a-5-5").is_none());
+        assert!(Window::parse("a-5-4").is_none());
     }
 }

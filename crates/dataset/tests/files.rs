@@ -266,11 +266,11 @@ fn broken_tables_are_described() {
     let cases = [
         (
             strong("a.wav\t0\t1\tCat\nb.wav\t0,5\t1\tDog\n"),
-            r#"t.tsv: line 3, column "onset": found "0,5", expected a number of seconds, 0 or more"#,
+            r#"t.tsv: line 3, column "onset": found "0,5", expected a number of seconds from 0 to 86400 (a day)"#,
         ),
         (
             strong("a.wav\t-1\t1\tCat\n"),
-            r#"t.tsv: line 2, column "onset": found "-1", expected a number of seconds, 0 or more"#,
+            r#"t.tsv: line 2, column "onset": found "-1", expected a number of seconds from 0 to 86400 (a day)"#,
         ),
         (
             strong("a.wav\t2\t1.5\tCat\n"),

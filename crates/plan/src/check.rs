@@ -196,6 +196,54 @@ pub(crate) fn member_names(drafts: &[MemberDraft<'_>], problems: &mut Vec<Proble
     }
 }
 
+/// More tasks than this are a slip of the finger; each costs memory in the coordinator before anything runs.
+const MOST_TASKS: u64 = 20_000;
+
+/// Whether the plan has a size that can be worked on: members times iterations times shards.
+pub(crate) fn size(
+    settings: &PlanSettings,
+    origins: &Origins,
+    drafts: &[MemberDraft<'_>],
+    rounds: &[IterationDraft<'_>],
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let evaluation = &settings.evaluation;
+    let mut splits = settings.splits.clone();
+    splits.extend([evaluation.desed, evaluation.maestro].into_iter().flatten());
+    let shards: u64 = splits
+        .iter()
+        .map(|split| settings.shards.get(split).copied().unwrap_or(1))
+        .map(u64::from)
+        .sum();
+    // Training and, at most, predictions for every split of every member after every stage.
+    let stages = 2 * rounds.len() as u64 + 1;
+    let tasks = (drafts.len() as u64)
+        .saturating_mul(stages)
+        .saturating_mul(shards + 1);
+    if tasks <= MOST_TASKS {
+        return true;
+    }
+    let shards_key = origins
+        .iter()
+        .find(|(key, _)| key.starts_with("predict.shards"));
+    let span = shards_key
+        .map(|(_, span)| span.clone())
+        .or_else(|| Some(rounds.last()?.header.clone()))
+        .unwrap_or_default();
+    let (members, iterations) = (drafts.len(), rounds.len());
+    problems.push(
+        Problem::new(
+            span,
+            format!("the plan makes up to {tasks} tasks, at most {MOST_TASKS} are allowed"),
+        )
+        .label(format!(
+            "{members} members, {iterations} iterations, {shards} shards of all splits together"
+        ))
+        .hint("give `predict.shards` smaller numbers, or make several plans"),
+    );
+    false
+}
+
 pub(crate) fn iteration_names(drafts: &[IterationDraft<'_>], problems: &mut Vec<Problem>) {
     let named: Vec<(&str, &Range<usize>)> = drafts
         .iter()

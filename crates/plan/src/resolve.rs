@@ -51,6 +51,9 @@ pub(crate) fn resolve(
     }
     check::member_names(&drafts, problems);
     check::iteration_names(&rounds, problems);
+    if !check::size(&settings, &origins, &drafts, &rounds, problems) {
+        return None;
+    }
     let folder = path.parent().unwrap_or(Path::new(""));
     let networks: Vec<Network> = drafts
         .iter()
