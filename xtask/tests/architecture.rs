@@ -17,10 +17,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("eval", &["types"]),
     ("collective", &[]),
     ("nccl-rs", &["collective"]),
-    ("model", &["collective", "types"]),
+    ("tensorfile", &[]),
+    ("model", &["collective", "tensorfile", "types"]),
     (
         "train",
-        &["audio", "collective", "dataset", "eval", "model", "types"],
+        &[
+            "audio",
+            "collective",
+            "dataset",
+            "eval",
+            "model",
+            "tensorfile",
+            "types",
+        ],
     ),
     ("proto", &["types"]),
     // `dataset` for the manifest alone: its digest is part of every task's key, and the coordinator makes the keys.
