@@ -36,7 +36,7 @@ pub use labels::{
 pub use listing::clips;
 pub use manifest::{Difference, FileEntry, Manifest};
 pub use metadata::{
-    StrongRow, WeakRow, read_durations, read_exclude, read_strong, read_weak, stem,
+    StrongRow, WeakRow, read_durations, read_events, read_exclude, read_strong, read_weak, stem,
 };
 pub use partition::{maestro_recordings, recording_of, weak_rows};
 pub use sampler::{Epoch, Sampler, Scope, SetKind, in_batch_order};

@@ -50,12 +50,33 @@ const SECONDS: &str = "a number of seconds from 0 to 86400 (a day)";
 /// before it begins, a class that is not one of the split's.
 pub fn read_strong(path: &Path, split: Split) -> Result<Vec<StrongRow>, Error> {
     let soft = split.is_maestro();
-    let columns = ["filename", "onset", "offset", "event_label", "confidence"];
-    let columns = &columns[..if soft { 5 } else { 4 }];
+    let columns = &EVENT_COLUMNS[..if soft { 5 } else { 4 }];
     let table = Table::read(path, columns, &format!("split {split}"))?;
+    events(&table, Some(split), soft)
+}
+
+/// As [`read_strong`] for a table that belongs to no split: classes of both corpora, and `confidence` where there is such a column.
+///
+/// # Errors
+/// As [`read_strong`].
+pub fn read_events(path: &Path) -> Result<Vec<StrongRow>, Error> {
+    match Table::read(path, &EVENT_COLUMNS, "the ground truth") {
+        Ok(table) => events(&table, None, true),
+        // without that column, or with a fault that shows again
+        Err(_) => {
+            let table = Table::read(path, &EVENT_COLUMNS[..4], "the ground truth")?;
+            events(&table, None, false)
+        }
+    }
+}
+
+const EVENT_COLUMNS: [&str; 5] = ["filename", "onset", "offset", "event_label", "confidence"];
+
+fn events(table: &Table, split: Option<Split>, soft: bool) -> Result<Vec<StrongRow>, Error> {
+    let columns = if soft { 5 } else { 4 };
     let mut rows = Vec::with_capacity(table.rows().len());
     for row in table.rows() {
-        if (0..columns.len()).any(|column| row.is_missing(column)) {
+        if (0..columns).any(|column| row.is_missing(column)) {
             // A wrong file name is worth a word even in a row without events.
             if !row.is_missing(0) {
                 table.file_name(row, 0)?;
@@ -72,7 +93,7 @@ pub fn read_strong(path: &Path, split: Split) -> Result<Vec<StrongRow>, Error> {
             };
             return Err(table.error(row, 2, problem));
         }
-        let class = class_of(&table, row, 3, row.field(3), split)?;
+        let class = class_of(table, row, 3, row.field(3), split)?;
         let confidence = if soft {
             table.number(row, 4, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?
         } else {
@@ -107,7 +128,7 @@ pub fn read_weak(path: &Path, split: Split) -> Result<Vec<WeakRow>, Error> {
         let labels = table.text(row, 1, "class names separated by commas")?;
         let classes = labels
             .split(',')
-            .map(|label| class_of(&table, row, 1, label.trim(), split))
+            .map(|label| class_of(&table, row, 1, label.trim(), Some(split)))
             .collect::<Result<Vec<_>, Error>>()?;
         rows.push(WeakRow {
             filename,
@@ -167,12 +188,12 @@ pub fn stem(filename: &str) -> &str {
     )
 }
 
-/// The classes that a table of `split` may name.
-fn known_classes(split: Split) -> &'static [&'static str] {
-    if split.is_maestro() {
-        classes::maestro_classes()
-    } else {
-        classes::desed_classes()
+/// The classes that a table of `split` may name; all, for a table of no split.
+fn known_classes(split: Option<Split>) -> &'static [&'static str] {
+    match split {
+        None => &CLASSES,
+        Some(split) if split.is_maestro() => classes::maestro_classes(),
+        Some(_) => classes::desed_classes(),
     }
 }
 
@@ -181,7 +202,7 @@ fn class_of(
     row: &Row,
     column: usize,
     name: &str,
-    split: Split,
+    split: Option<Split>,
 ) -> Result<usize, Error> {
     let known = known_classes(split);
     if known.contains(&name)
@@ -189,9 +210,9 @@ fn class_of(
     {
         return Ok(index);
     }
-    let hint = match classes::similar_class(name) {
-        Some(class) if known.contains(&class) => format!(", did you mean {class:?}?"),
-        _ if CLASSES.contains(&name) => {
+    let hint = match (classes::similar_class(name), split) {
+        (Some(class), _) if known.contains(&class) => format!(", did you mean {class:?}?"),
+        (_, Some(split)) if CLASSES.contains(&name) => {
             format!(" in split {split} (it is a class of the other corpus)")
         }
         _ => String::new(),

@@ -7,8 +7,10 @@
 //! - [`psds`]: polyphonic sound detection score, exact over all thresholds.
 //! - [`segment_auroc`]: segment-based (partial) area under the ROC; [`maestro_auroc`] is the protocol for MAESTRO's overlapping clips.
 //! - [`median_filter`]: the usual post-processing before scoring.
+//! - [`detections()`]: from frame scores to events.
 
 mod auroc;
+mod detections;
 mod error;
 mod intersection;
 mod maestro;
@@ -18,6 +20,7 @@ mod reference;
 mod scores;
 
 pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc};
+pub use detections::{Detection, detections};
 pub use error::Error;
 pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
 pub use maestro::{maestro_auroc, recording_scores, segment_means};

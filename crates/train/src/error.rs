@@ -105,8 +105,18 @@ impl From<TchError> for Error {
     }
 }
 
+/// What libtorch throws inside plain arithmetic is a panic of tch's.
+pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message");
+    Error::Torch(first_line(text))
+}
+
 /// libtorch appends a C++ stack, which helps nobody here. tch's panics carry the text with escaped line ends.
-pub(crate) fn first_line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     let text = text.split("Exception raised from").next().unwrap_or(text);
     text.replace("\\n", " ").trim().to_owned()
 }

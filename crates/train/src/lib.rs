@@ -18,6 +18,7 @@ mod ema;
 mod error;
 mod evaluate;
 mod features;
+pub mod inference;
 mod layout;
 mod learner;
 mod logits;
@@ -68,14 +69,7 @@ pub fn run(spec: &TaskSpec, mut context: RankContext<'_>) -> Result<Outcome, Err
         TaskSpec::PseudoLabel(spec) => pseudo_labels::run(spec, &mut context),
         TaskSpec::Evaluate(spec) => evaluate::run(spec, &mut context),
     });
-    catch_unwind(task).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic without a message");
-        Err(Error::Torch(error::first_line(text)))
-    })
+    catch_unwind(task).unwrap_or_else(|panic| Err(error::of_panic(&*panic)))
 }
 
 fn set_threads(runtime: &RuntimeSettings) {

@@ -1,0 +1,12 @@
+//! Frame logits of any sound file, without a plan: what people use a trained system with.
+//!
+//! [`read`] a file, cut it into [`Windows`] of 10 s, give those to a [`System`] of one or more checkpoints, and [`Blend`] what
+//! comes back into one sequence of frame logits; [`Spectrogram`] and [`annotations`] are for pictures of the outcome.
+
+mod sound;
+mod system;
+mod windows;
+
+pub use sound::{Spectrogram, annotations, read};
+pub use system::{Network, System};
+pub use windows::{Blend, FrameLogits, Windows};
