@@ -21,6 +21,8 @@ use crate::protocol::Device;
 /// Ctrl-C stops in order: the rank writes a checkpoint, hands it in, and the worker leaves.
 /// Ctrl-C again stops at once.
 ///
+/// `worker predict` is something else: it finds sound events in files with a trained checkpoint.
+///
 /// Exit codes: 0 left in order, 1 failed, 2 wrong command line, 3 the device is not there,
 /// 130 stopped at once.
 #[derive(Debug, Parser)]
@@ -31,17 +33,17 @@ use crate::protocol::Device;
     verbatim_doc_comment
 )]
 pub struct Cli {
-    /// What `worker` starts of itself.
+    /// Something else than lending a device.
     #[command(subcommand)]
-    pub hidden: Option<Hidden>,
+    pub other: Option<Other>,
     /// What a worker needs.
     #[command(flatten)]
     pub options: Options,
 }
 
-/// Commands that a worker gives to its own children.
+/// `predict`, and the commands that a worker gives to its own children.
 #[derive(Debug, Subcommand)]
-pub enum Hidden {
+pub enum Other {
     /// One attempt's tensors; speaks to its worker through its standard streams
     #[command(hide = true)]
     Rank,
@@ -52,6 +54,12 @@ pub enum Hidden {
         #[arg(long)]
         gpu: u32,
     },
+    #[cfg(feature = "rank")]
+    #[expect(
+        missing_docs,
+        reason = "the command's own text would be shown instead of that of its options"
+    )]
+    Predict(Box<crate::predict::options::Options>),
 }
 
 /// What a worker needs.
@@ -136,6 +144,6 @@ mod tests {
         let cli = Cli::try_parse_from(["worker", "--gpu", "1"]).unwrap();
         assert_eq!(cli.options.device(), Device::Gpu(1));
         let cli = Cli::try_parse_from(["worker", "rank"]).unwrap();
-        assert!(matches!(cli.hidden, Some(Hidden::Rank)));
+        assert!(matches!(cli.other, Some(Other::Rank)));
     }
 }

@@ -14,5 +14,5 @@ pub const ORPHANED: u8 = 4;
 pub const RANK_FAILED: u8 = 5;
 /// A rank process: a panic; its last message said where.
 pub const RANK_PANICKED: u8 = 6;
-/// Two signals: left at once.
+/// Two signals: left at once. `worker predict`: stopped by a signal.
 pub const INTERRUPTED: u8 = 130;

@@ -2,9 +2,12 @@
 //!
 //! A worker is two kinds of process from one program: the [`supervisor`], which holds no tensors, talks to the coordinator
 //! and lives on, and the rank (module `rank`), which it starts for each attempt and which may die. They speak the [`protocol`].
+//! Beside them, `worker predict` (module `predict`) applies what was trained to sound files, without any coordinator.
 
 pub mod cli;
 pub mod exit;
+#[cfg(feature = "rank")]
+pub mod predict;
 pub mod protocol;
 #[cfg(feature = "rank")]
 pub mod rank;

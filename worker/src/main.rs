@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use worker::cli::{Cli, Hidden};
-use worker::{exit, rank, supervisor};
+use worker::cli::{Cli, Other};
+use worker::{exit, predict, rank, supervisor};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.start_logging();
-    let code = match cli.hidden {
-        Some(Hidden::Rank) => rank::run(),
-        Some(Hidden::Probe { gpu }) => rank::probe(gpu),
+    let code = match cli.other {
+        Some(Other::Rank) => rank::run(),
+        Some(Other::Probe { gpu }) => rank::probe(gpu),
+        Some(Other::Predict(options)) => predict::run(&options),
         None => match supervisor::run(&cli.options) {
             Ok(code) => code,
             Err(error) => {

@@ -62,6 +62,17 @@ pub fn run() -> u8 {
     code
 }
 
+/// Loads what the device needs, for a process that is no rank. Comes before everything else that touches libtorch.
+///
+/// # Errors
+/// When the device is not there or cannot be used.
+pub fn open_device(device: Device) -> Result<tch::Device, String> {
+    match gang::open_device(device) {
+        Ok(opened) => Ok(opened.device),
+        Err((_, message)) => Err(message),
+    }
+}
+
 /// What went wrong, and in what sense.
 type Trouble = (FailureClass, String);
 

@@ -3,10 +3,12 @@
 //! [`read`] a file, cut it into [`Windows`] of 10 s, give those to a [`System`] of one or more checkpoints, and [`Blend`] what
 //! comes back into one sequence of frame logits; [`Spectrogram`] and [`annotations`] are for pictures of the outcome.
 
+mod file;
 mod sound;
 mod system;
 mod windows;
 
+pub use file::write_logits;
 pub use sound::{Spectrogram, annotations, read};
 pub use system::{Network, System};
 pub use windows::{Blend, FrameLogits, Windows};
