@@ -33,17 +33,26 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Student and teacher with different random weights.
     fn checkpoint(&self, name: &str, seed: u64) -> PathBuf {
+        self.checkpoint_of(Architecture::AtstFrame, name, seed)
+    }
+
+    /// Student and teacher with different random weights.
+    fn checkpoint_of(&self, architecture: Architecture, name: &str, seed: u64) -> PathBuf {
         let settings = ModelSettings {
-            architecture: Architecture::AtstFrame,
+            architecture,
             transformer: TransformerSettings {
                 dim: 8,
                 depth: 1,
                 heads: 1,
                 mlp_ratio: 1,
             },
-            beats: BeatsSettings::PUBLISHED,
+            beats: BeatsSettings {
+                patch_dim: 8,
+                position_kernel: 8,
+                position_groups: 2,
+                ..BeatsSettings::PUBLISHED
+            },
             audioset_head: None,
             embedding_pooling: EmbeddingPooling::AdaptiveAverage,
             crnn: CrnnSettings {
@@ -218,19 +227,21 @@ fn a_long_file_is_covered_and_its_windows_overlap() {
 #[test]
 fn a_file_s_result_depends_on_the_file_alone() {
     let folder = Folder::new();
-    let checkpoint = folder.checkpoint("c", 4);
+    let members = Architecture::ALL
+        .map(|architecture| folder.checkpoint_of(architecture, architecture.as_str(), 4));
+    let members = members.each_ref().map(PathBuf::as_path);
     let sounds = [
         folder.sound("a.wav", 12.0, 450.0),
         folder.sound("b.wav", 2.0, 100.0),
         folder.sound("c.wav", 31.0, 900.0),
     ];
     let [a, b, c] = sounds.each_ref().map(PathBuf::as_path);
-    let together = folder.logits(&[&checkpoint], &["--batch", "3"], &[a, b, c]);
+    let together = folder.logits(&members, &["--batch", "3"], &[a, b, c]);
     assert_eq!(together.len(), 3);
-    let backwards = folder.logits(&[&checkpoint], &["--batch", "64"], &[c, b, a]);
+    let backwards = folder.logits(&members, &["--batch", "64"], &[c, b, a]);
     assert_eq!(backwards, together);
     for (name, path) in [("a.wav", a), ("b.wav", b), ("c.wav", c)] {
-        let alone = folder.logits(&[&checkpoint], &["--batch", "1"], &[path]);
+        let alone = folder.logits(&members, &["--batch", "1"], &[path]);
         assert_eq!(alone[name], together[name]);
     }
 }

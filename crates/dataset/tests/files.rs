@@ -343,6 +343,26 @@ fn tables_with_other_line_ends_and_columns_are_read() {
 }
 
 #[test]
+fn a_table_of_no_split_has_classes_of_both_corpora() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("truth.tsv");
+    let read = |text: &str| {
+        fs::write(&path, text).unwrap();
+        dataset::read_events(&path)
+    };
+    let hard = "filename\tonset\toffset\tevent_label\na.wav\t0\t1\tDog\na.wav\t1\t2\tcar\n";
+    let rows = read(hard).unwrap();
+    let found: Vec<_> = rows.iter().map(|row| (row.class, row.confidence)).collect();
+    assert_eq!(found, [(4, 1.0), (17, 1.0)]);
+    let soft = "filename\tonset\toffset\tevent_label\tconfidence\na.wav\t0\t1\tcar\t0.25\n";
+    assert_eq!(read(soft).unwrap()[0].confidence, 0.25);
+    let wrong = read(&soft.replace("0.25", "2")).unwrap_err().to_string();
+    assert!(wrong.contains("a number from 0 to 1"), "{wrong}");
+    let wrong = read(&hard.replace("Dog", "dog")).unwrap_err().to_string();
+    assert!(wrong.contains("did you mean \"Dog\"?"), "{wrong}");
+}
+
+#[test]
 fn durations_and_weak_tables_are_checked() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {

@@ -10,7 +10,7 @@ use crate::protocol::Device;
 
 /// Finds sound events in files with one trained checkpoint or an ensemble
 ///
-/// Each PATH is a sound file (WAV, FLAC, Ogg Vorbis, MP3, AIFF; any rate, length and number of channels) or a folder, which is
+/// Each PATH is a sound file (WAV, FLAC, Ogg Vorbis, MP3, AIFF; any rate and number of channels, up to 24 h) or a folder, which is
 /// searched to any depth in the order of names. The events come as a table: filename, onset, offset, event_label, times in
 /// seconds. Files in a folder are named as they lie below it.
 ///

@@ -20,7 +20,7 @@ const SCORE: &str = "#56b4e9";
 
 const WIDTH: f64 = 1280.0;
 /// The plots' edges.
-const LEFT: f64 = 206.0;
+const LEFT: f64 = 222.0;
 const RIGHT: f64 = 1196.0;
 const TOP: f64 = 76.0;
 const SPECTROGRAM: f64 = 270.0;
