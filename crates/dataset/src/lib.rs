@@ -8,6 +8,7 @@
 mod classes;
 mod clip;
 mod error;
+mod impulse;
 mod labels;
 pub mod layout;
 mod listing;
@@ -30,6 +31,7 @@ pub use classes::{
 };
 pub use clip::{Annotation, CLIP_SAMPLES, CLIP_SECONDS, Clip, SAMPLE_RATE, Waveform};
 pub use error::{Error, Place, TableProblem};
+pub use impulse::impulse_responses;
 pub use labels::{
     FRAME_SECONDS, LabelGrid, LabeledEvent, NUM_FRAMES, frame_boundaries, offset_frame, onset_frame,
 };

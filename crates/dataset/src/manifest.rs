@@ -12,6 +12,7 @@ use types::{DataSettings, Digest};
 
 use crate::classes::Purpose;
 use crate::error::Error;
+use crate::impulse::impulse_files;
 use crate::listing::clips;
 
 /// Size and content of one file.
@@ -187,6 +188,9 @@ fn list(data: &DataSettings) -> Result<BTreeMap<String, PathBuf>, Error> {
                 note(files.audio.join(name));
             }
         }
+    }
+    for response in impulse_files(data)? {
+        note(response);
     }
     if let Some(path) = paths.values().find(|path| !path.is_file()) {
         return Err(Error::Missing {

@@ -6,9 +6,13 @@ use std::thread::JoinHandle;
 
 use collective::rng::seed_from;
 use dataset::{Clip, Epoch, Sampler, SetKind, TrainSet};
+use rand::RngExt;
+use rand_distr::{Beta, Distribution};
 use tch::{Device, Kind, Tensor};
+use types::{AugmentationSettings, WavmixTarget};
 
-use crate::draws::Place;
+use crate::augment::recording::{amplify, convolve, mix_labels, mix_recordings};
+use crate::draws::{Draws, Place, Purpose};
 use crate::features::{FeatureCache, Sound};
 use crate::pseudo_labels::PseudoLabels;
 use crate::schedule::Calendar;
@@ -49,6 +53,29 @@ pub(crate) struct BatchSource {
     pub(crate) pseudo: Option<PseudoLabels>,
     pub(crate) cache: Arc<FeatureCache>,
     pub(crate) seed: u64,
+    pub(crate) draws: Draws,
+    pub(crate) augmentation: AugmentationSettings,
+    /// Impulse responses at 16 kHz, in the files' order.
+    pub(crate) responses: Vec<Vec<f32>>,
+}
+
+/// One row of a micro-batch.
+struct Row {
+    sound: Sound,
+    /// (27, 156).
+    labels: Tensor,
+    /// (27, 156).
+    pseudo: Option<Tensor>,
+}
+
+/// What happens to one row's recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Change {
+    /// Partner in the same set, and the clip's own weight.
+    mix: Option<(usize, f64)>,
+    /// Which impulse response.
+    response: Option<usize>,
+    decibels: Option<f64>,
 }
 
 impl BatchSource {
@@ -56,39 +83,121 @@ impl BatchSource {
         let chosen = epoch
             .microbatch(index)
             .ok_or_else(|| Error::Configuration(format!("an epoch has no micro-batch {index}")))?;
-        let clips: Vec<&Clip> = SetKind::ALL
+        let clips = SetKind::ALL
             .into_iter()
             .zip(&chosen)
             .flat_map(|(kind, indices)| indices.iter().map(move |&index| (kind, index)))
-            .filter_map(|(kind, index)| self.sets.item(kind, index))
-            .collect();
-        let count = clips.len();
-        let mut sounds = Vec::with_capacity(count);
-        let mut labels = Vec::with_capacity(count * (CLASSES * FRAMES) as usize);
-        let mut mask = Vec::with_capacity(count * CLASSES as usize);
-        let mut pseudo = Vec::new();
-        for clip in clips {
-            let (sound, crop_onset) = self.sound(place, clip)?;
-            sounds.push(sound);
-            labels.extend_from_slice(clip.labels(crop_onset).values());
+            .filter_map(|(kind, index)| Some((kind, self.sets.item(kind, index)?)));
+        let mut mask = Vec::new();
+        let mut rows = Vec::new();
+        for (row, (kind, clip)) in clips.enumerate() {
             mask.extend(clip.mask().map(|valid| valid > 0.0));
-            if let Some(labels) = &self.pseudo {
-                pseudo.push(
-                    labels
-                        .probabilities(clip.split, &clip.stem)?
-                        .transpose(0, 1),
-                );
-            }
+            let change = self.change(place, row, kind)?;
+            rows.push(self.row(place, kind, clip, change)?);
         }
-        let count = count as i64;
+        let labels: Vec<&Tensor> = rows.iter().map(|row| &row.labels).collect();
+        let pseudo: Vec<&Tensor> = rows.iter().filter_map(|row| row.pseudo.as_ref()).collect();
         Ok(Batch {
-            sounds,
-            labels: Tensor::from_slice(&labels).view([count, CLASSES, FRAMES]),
+            labels: Tensor::stack(&labels, 0),
             pseudo: (!pseudo.is_empty()).then(|| Tensor::stack(&pseudo, 0)),
             mask: Tensor::from_slice(&mask)
-                .view([count, CLASSES])
+                .view([-1, CLASSES])
                 .to_kind(Kind::Bool),
+            sounds: rows.into_iter().map(|row| row.sound).collect(),
         })
+    }
+
+    /// Draws what happens to a row, a function of its place (recipe 6.1, 6.2, 6.5).
+    fn change(&self, place: Place, row: usize, kind: SetKind) -> Result<Change, Error> {
+        let settings = &self.augmentation;
+        let mut rng = self.draws.row_generator(Purpose::Recording, place, row);
+        let mut change = Change::default();
+        let taken = match settings.wavmix_target {
+            WavmixTarget::Strong => {
+                matches!(kind, SetKind::Maestro | SetKind::Strong | SetKind::Synth)
+            }
+            WavmixTarget::Labeled => kind != SetKind::Unlabeled,
+            WavmixTarget::All => true,
+        };
+        let mixed = rng.random::<f64>() < settings.wavmix_probability;
+        if mixed && taken {
+            let alpha = settings.wavmix_alpha;
+            let beta = Beta::new(alpha, alpha).map_err(|error| {
+                Error::Configuration(format!(
+                    "wavmix_alpha is {alpha}, expected above 0: {error}"
+                ))
+            })?;
+            let share = beta.sample(&mut rng);
+            let partner = rng.random_range(0..self.sets.set(kind).len().max(1));
+            change.mix = Some((partner, share.max(1.0 - share)));
+        }
+        if rng.random::<f64>() < settings.impulse_probability && !self.responses.is_empty() {
+            change.response = Some(rng.random_range(0..self.responses.len()));
+        }
+        if settings.gain_db > 0 {
+            let reach = i64::from(settings.gain_db);
+            change.decibels = Some(rng.random_range(-reach..reach) as f64);
+        }
+        Ok(change)
+    }
+
+    fn row(&self, place: Place, kind: SetKind, clip: &Clip, change: Change) -> Result<Row, Error> {
+        if change == Change::default() {
+            let (sound, crop_onset) = self.sound(place, clip)?;
+            return Ok(Row {
+                sound,
+                labels: label_grid(clip, crop_onset),
+                pseudo: self.pseudo_labels(clip)?,
+            });
+        }
+        let (mut waveform, mut labels, mut pseudo) = self.decoded(place, clip)?;
+        if let Some((partner, weight)) = change.mix
+            && let Some(partner) = self.sets.item(kind, partner)
+        {
+            let (other, other_labels, other_pseudo) = self.decoded(place, partner)?;
+            waveform = mix_recordings(&waveform, &other, weight);
+            labels = mix_labels(&labels, &other_labels, weight);
+            pseudo = pseudo
+                .zip(other_pseudo)
+                .map(|(own, other)| mix_labels(&own, &other, weight));
+        }
+        if let Some(response) = change.response {
+            waveform = convolve(&waveform, &Tensor::from_slice(&self.responses[response]));
+        }
+        if let Some(decibels) = change.decibels {
+            waveform = amplify(&waveform, decibels);
+        }
+        let sound = Sound::Heard {
+            waveform,
+            key: None,
+        };
+        Ok(Row {
+            sound,
+            labels,
+            pseudo,
+        })
+    }
+
+    /// A clip's waveform (1, 160 000), labels (27, 156) and pseudo-labels (27, 156).
+    fn decoded(
+        &self,
+        place: Place,
+        clip: &Clip,
+    ) -> Result<(Tensor, Tensor, Option<Tensor>), Error> {
+        let waveform = clip.read(self.crop_seed(place, clip))?;
+        Ok((
+            Tensor::from_slice(&waveform.samples).unsqueeze(0),
+            label_grid(clip, waveform.crop_onset),
+            self.pseudo_labels(clip)?,
+        ))
+    }
+
+    fn pseudo_labels(&self, clip: &Clip) -> Result<Option<Tensor>, Error> {
+        let Some(labels) = &self.pseudo else {
+            return Ok(None);
+        };
+        let probabilities = labels.probabilities(clip.split, &clip.stem)?;
+        Ok(Some(probabilities.transpose(0, 1)))
     }
 
     /// A clip's sound, and where in its file it begins.
@@ -113,6 +222,11 @@ impl BatchSource {
             ("clip", clip.stem.as_str().into()),
         ])
     }
+}
+
+/// (27, 156).
+fn label_grid(clip: &Clip, crop_onset: f64) -> Tensor {
+    Tensor::from_slice(clip.labels(crop_onset).values()).view([CLASSES, FRAMES])
 }
 
 /// The micro-batches that a rank works through, in order.

@@ -43,14 +43,15 @@ pub(crate) fn save(
     Ok(write_tensors(path, &tensors, &metadata)?)
 }
 
-/// Takes both networks over from an earlier stage's checkpoint.
+/// Takes both networks over from a checkpoint; the teacher's tensors stand below `teacher_prefix`.
 pub(crate) fn load_networks(
     file: &TensorFile,
     student: &SedModel,
     teacher: &SedModel,
+    teacher_prefix: &str,
 ) -> Result<(), Error> {
     student.store().load(file, STUDENT)?;
-    teacher.store().load(file, TEACHER)?;
+    teacher.store().load(file, teacher_prefix)?;
     Ok(())
 }
 
@@ -62,7 +63,7 @@ pub(crate) fn resume(
     optimizer: &Optimizer,
 ) -> Result<u64, Error> {
     let file = TensorFile::open(path)?;
-    load_networks(&file, student, teacher)?;
+    load_networks(&file, student, teacher, TEACHER)?;
     optimizer.load(&file)?;
     let step = file.metadata(STEP)?;
     step.parse()

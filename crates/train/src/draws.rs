@@ -13,16 +13,33 @@ use crate::Error;
 pub(crate) enum Purpose {
     /// libtorch's own generator: dropout.
     Torch,
+    /// Mixing of recordings, impulse responses, gain.
+    Recording,
     Mixup,
+    Mixstyle,
     TimeMask,
+    TimeShift,
+    FrequencyWarp,
+    Filter,
+    /// Edges of fPaSST's mel bank.
+    MelEdges,
+    /// Layers that BEATs leaves out.
+    LayerDrop,
 }
 
 impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Torch => "torch",
+            Self::Recording => "recording",
             Self::Mixup => "mixup",
+            Self::Mixstyle => "mixstyle",
             Self::TimeMask => "time mask",
+            Self::TimeShift => "time shift",
+            Self::FrequencyWarp => "frequency warp",
+            Self::Filter => "filter",
+            Self::MelEdges => "mel edges",
+            Self::LayerDrop => "layer drop",
         }
     }
 }
@@ -60,6 +77,14 @@ impl Draws {
     /// A fresh generator; the same one for the same arguments.
     pub(crate) fn generator(&self, purpose: Purpose, place: Place) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(self.seed(purpose, place))
+    }
+
+    /// A fresh generator for one row of a micro-batch.
+    pub(crate) fn row_generator(&self, purpose: Purpose, place: Place, row: usize) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(rng::seed_from(&[
+            ("microbatch", self.seed(purpose, place).into()),
+            ("row", (row as u64).into()),
+        ]))
     }
 
     /// Seeds libtorch's generators for a micro-batch.

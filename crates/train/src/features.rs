@@ -10,8 +10,8 @@ use types::{ModelSettings, Split};
 
 /// Features are kept if those of all clips fit into this many bytes.
 const CACHE_BYTES: usize = 512 << 20;
-/// Bytes of a clip's features: 128 bands × 626 frames and 64 × 1001, or about that.
-const CLIP_BYTES: usize = 4 * (128 * 626 + 64 * 1001);
+/// Bytes of a clip's features: 128 bands × 626 frames and at most 128 × 1001.
+const CLIP_BYTES: usize = 4 * (128 * 626 + 128 * 1001);
 
 /// Both front-ends' features of a batch.
 #[derive(Debug)]
@@ -20,6 +20,20 @@ pub struct Features {
     pub mel: Tensor,
     /// (batch, 1, bands, frames), normalised.
     pub transformer: Tensor,
+}
+
+impl Features {
+    pub(crate) fn shallow_clone(&self) -> Self {
+        self.map(Tensor::shallow_clone)
+    }
+
+    /// The same change to both.
+    pub(crate) fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self {
+            mel: change(&self.mel),
+            transformer: change(&self.transformer),
+        }
+    }
 }
 
 /// What of the features belongs to one clip alone.
@@ -49,7 +63,7 @@ pub(crate) enum Sound {
     Heard {
         /// (1, 160 000).
         waveform: Tensor,
-        /// Under what name its features can be kept; none if the next epoch hears another crop.
+        /// Under what name its features can be kept; none if the next epoch hears something else.
         key: Option<Key>,
     },
     /// Heard in an earlier epoch.
@@ -61,6 +75,11 @@ pub(crate) enum Sound {
 pub(crate) struct FeatureCache(Option<Mutex<BTreeMap<Key, ClipFeatures>>>);
 
 impl FeatureCache {
+    /// A cache that keeps nothing.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// A cache for so many clips; it keeps nothing if they are too many, or where features are made on a GPU, which makes
     /// them faster than it is given them.
     pub(crate) fn new(clips: usize, device: Device) -> Self {
@@ -107,15 +126,19 @@ impl FeatureMaker {
         self.device
     }
 
-    /// Features of a batch, in tensors of their own.
-    pub(crate) fn features(&self, sounds: Vec<Sound>) -> Features {
+    /// Features of a batch, in tensors of their own. `edges`: those of fPaSST's mel bank in Hz where they are drawn; the cache
+    /// must keep nothing then.
+    pub(crate) fn features(&self, sounds: Vec<Sound>, edges: Option<(f64, f64)>) -> Features {
         // A GPU takes the batch at once; on a CPU there is nothing to gain from that, and clips alone can be kept.
         let batches = if self.device == Device::Cpu {
             sounds.into_iter().map(|sound| vec![sound]).collect()
         } else {
             vec![sounds]
         };
-        let parts: Vec<ClipFeatures> = batches.into_iter().map(|batch| self.make(batch)).collect();
+        let parts: Vec<ClipFeatures> = batches
+            .into_iter()
+            .map(|batch| self.make(batch, edges))
+            .collect();
         let cat = |part: fn(&ClipFeatures) -> &Tensor| {
             let parts: Vec<&Tensor> = parts.iter().map(part).collect();
             Tensor::cat(&parts, 0)
@@ -129,7 +152,7 @@ impl FeatureMaker {
     }
 
     /// Of clips that are made together.
-    fn make(&self, sounds: Vec<Sound>) -> ClipFeatures {
+    fn make(&self, sounds: Vec<Sound>, edges: Option<(f64, f64)>) -> ClipFeatures {
         let mut waveforms = Vec::with_capacity(sounds.len());
         let mut last_key = None;
         for sound in sounds {
@@ -144,7 +167,14 @@ impl FeatureMaker {
         let waveforms = Tensor::cat(&waveforms, 0).to_device(self.device);
         let features = ClipFeatures {
             mel: self.front_ends.crnn(&waveforms),
-            transformer: self.front_ends.transformer_by_clip(&waveforms),
+            transformer: match edges {
+                None => self.front_ends.transformer_by_clip(&waveforms),
+                // these features have nothing that looks at the batch
+                Some(edges) => self
+                    .front_ends
+                    .transformer_between(&waveforms, edges)
+                    .squeeze_dim(1),
+            },
         };
         if let Some(key) = last_key {
             self.cache.put(key, &features);

@@ -61,6 +61,7 @@ impl Learner {
                 stage,
                 weights: settings.loss,
                 self_supervised: settings.self_supervised,
+                pseudo_no_class_mask: settings.pseudo_no_class_mask,
             },
             mode: Mode::Train {
                 dropout: settings.dropout,
@@ -143,7 +144,12 @@ impl Learner {
             &inputs.targets,
             inputs.mixup.as_ref(),
         );
-        backward(&(&losses.total * scale))?;
+        let mut loss = &losses.total * scale;
+        if inputs.skipped_layers.is_some() {
+            // a layer that was left out still has to tell the reducer that its gradient is there
+            loss += idle_loss(&self.optimizer);
+        }
+        backward(&loss)?;
         Ok(Learned {
             losses,
             statistics: [student.cnn.statistics, teacher.cnn.statistics],
@@ -159,7 +165,7 @@ impl Learner {
         let embed = || {
             self.student
                 .embedding()
-                .forward(&inputs.student.transformer, TransformerMode::Eval)
+                .forward(&inputs.student.transformer, transformer_mode(inputs, 0))
         };
         if self.is_frozen() {
             tch::no_grad(embed)
@@ -170,14 +176,18 @@ impl Learner {
 
     fn ask_teacher(&self, inputs: &Inputs, scaled: &Tensor, embeddings: &Tensor) -> Fused {
         if self.is_frozen() {
-            // both transformers are the same frozen one, and both see the same input
-            return self.teacher.forward(scaled, embeddings, self.mode);
+            // both transformers are the same frozen one, and both see the same input; the filters of the CRNN's may differ
+            if inputs.teacher.mel.data_ptr() == inputs.student.mel.data_ptr() {
+                return self.teacher.forward(scaled, embeddings, self.mode);
+            }
+            let scaled = CrnnMel::scale(&inputs.teacher.mel);
+            return self.teacher.forward(&scaled, embeddings, self.mode);
         }
         let scaled = CrnnMel::scale(&inputs.teacher.mel);
         let embeddings = self
             .teacher
             .embedding()
-            .forward(&inputs.teacher.transformer, TransformerMode::Eval);
+            .forward(&inputs.teacher.transformer, transformer_mode(inputs, 1));
         self.teacher.forward(&scaled, &embeddings, self.mode)
     }
 
@@ -214,4 +224,14 @@ fn idle_loss(optimizer: &Optimizer) -> Tensor {
 fn backward(loss: &Tensor) -> Result<(), Error> {
     loss.f_backward()
         .map_err(|error| collective::Error::from_backward(&error).into())
+}
+
+/// The mode of the student's (0) or the teacher's (1) transformer.
+fn transformer_mode(inputs: &Inputs, network: usize) -> TransformerMode<'_> {
+    match &inputs.skipped_layers {
+        Some(skipped) => TransformerMode::Train {
+            skip: &skipped[network],
+        },
+        None => TransformerMode::Eval,
+    }
 }

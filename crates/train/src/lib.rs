@@ -23,15 +23,20 @@ mod layout;
 mod learner;
 mod logits;
 mod losses;
-mod mixup;
 mod optimizer;
 mod predict;
 mod pseudo_labels;
 mod schedule;
-mod time_mask;
 mod training;
 
 pub use augment::Inputs;
+pub use augment::filter::Filter;
+pub use augment::frequency_warp::FrequencyWarp;
+pub use augment::mixstyle::mixstyle;
+pub use augment::mixup::{Mixing, Mixup, StrongMixing};
+pub use augment::recording::{amplify, convolve, mix_labels, mix_recordings};
+pub use augment::time_mask::TimeMask;
+pub use augment::time_shift::TimeShift;
 pub use context::{Host, Outcome, RankContext};
 pub use ema::Averager;
 pub use error::Error;
@@ -39,16 +44,17 @@ pub use features::Features;
 pub use layout::{Layout, Rows};
 pub use learner::{Learned, Learner};
 pub use losses::{LossSettings, Losses, Outputs, Targets, losses};
-pub use mixup::{Mixing, Mixup};
 pub use optimizer::{Optimizer, base_rate};
 pub use schedule::{
     Calendar, StepPlace, averaging_factor, learning_rate_factor, self_supervised_weight,
 };
-pub use time_mask::TimeMask;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use model::{LABEL_FRAMES as FRAMES, NUM_CLASSES as CLASSES};
+
+/// CRNN mel frames of a label frame.
+const POOLING: i64 = 4;
 use types::{RuntimeSettings, TaskSpec};
 
 /// Runs one task to its end, or until the host asks it to stop.

@@ -4,7 +4,7 @@ use model::Predictions;
 use tch::{Kind, Reduction, Tensor};
 use types::{LossWeights, SelfSupervisedSettings};
 
-use crate::mixup::{Mixing, Mixup};
+use crate::augment::mixup::{Mixing, Mixup, StrongMixing};
 use crate::schedule::self_supervised_weight;
 use crate::{Layout, Rows};
 
@@ -44,6 +44,8 @@ pub struct LossSettings {
     pub weights: LossWeights,
     /// The consistency term.
     pub self_supervised: SelfSupervisedSettings,
+    /// Compare pseudo-labels with the student without the class mask (stage 1).
+    pub pseudo_no_class_mask: bool,
 }
 
 /// Every term of one micro-batch, as scalars of one element.
@@ -180,12 +182,17 @@ fn mean_teacher(
     student: &Predictions,
     teacher: &Predictions,
 ) -> Tensor {
+    let rows = if settings.self_supervised.include_maestro {
+        layout.all()
+    } else {
+        layout.desed()
+    };
     let weak_rows = if settings.self_supervised.exclude_maestro_weak {
         layout.desed()
     } else {
-        layout.all()
+        rows
     };
-    let strong = mse(&student.strong, &teacher.strong);
+    let strong = mse(&rows.of(&student.strong), &rows.of(&teacher.strong));
     let weak = mse(&weak_rows.of(&student.weak), &weak_rows.of(&teacher.weak));
     match settings.stage {
         1 => strong + weak,
@@ -193,8 +200,8 @@ fn mean_teacher(
     }
 }
 
-/// The student on mixed clips against the teacher's predictions of the unmixed ones, mixed in the same way. The joint
-/// strong group counts twice (recipe T18).
+/// The student on mixed clips against the teacher's predictions of the unmixed ones, mixed in the same way. Where MAESTRO is
+/// mixed with the other strong rows, that group counts twice (recipe T18).
 fn interpolation_consistency(
     settings: &LossSettings,
     layout: &Layout,
@@ -202,29 +209,53 @@ fn interpolation_consistency(
     teacher: &Predictions,
     mixup: &Mixup,
 ) -> Tensor {
-    let group = |rows: Rows, mixing: &Mixing, classes: Option<&Tensor>| {
-        let strong = mse(
-            &rows.of(&student.strong),
-            &mixing.mix_targets(&rows.of(&teacher.strong)),
-        );
+    let options = &settings.self_supervised;
+    // the rows `counted` of a group are compared: frames, and clips with the weight of clips
+    let group = |rows: Rows, mixing: &Mixing, counted: Rows, classes: Option<&Tensor>| {
+        let counted = Rows {
+            start: counted.start - rows.start,
+            len: counted.len,
+        };
+        let mixed = |x: &Tensor| counted.of(&mixing.mix_targets(&rows.of(x)));
+        let said = |x: &Tensor| counted.of(&rows.of(x));
         let pick = |weak: Tensor| match classes {
             Some(classes) => weak.index_select(1, classes),
             None => weak,
         };
-        let weak = mse(
-            &pick(rows.of(&student.weak)),
-            &pick(mixing.mix_targets(&rows.of(&teacher.weak))),
-        );
-        strong + weak / 2.0
+        let strong = mse(&said(&student.strong), &mixed(&teacher.strong));
+        let weak = mse(&pick(said(&student.weak)), &pick(mixed(&teacher.weak)));
+        (strong, weak / 2.0)
     };
-    let classes = settings
-        .self_supervised
-        .exclude_maestro_weak
-        .then(|| Tensor::from_slice(&DESED_SIDE_CLASSES).to_device(student.weak.device()));
-    let joint = group(layout.joint_strong(), &mixup.joint_strong, classes.as_ref());
-    let weak = group(layout.weak, &mixup.weak, None);
-    let unlabeled = group(layout.unlabeled, &mixup.unlabeled, None);
-    (joint * 2.0 + weak + unlabeled) / 8.0
+    let whole = |rows: Rows, mixing: &Mixing| {
+        let (strong, weak) = group(rows, mixing, rows, None);
+        strong + weak
+    };
+    let labeled = match &mixup.strong {
+        StrongMixing::Joint(mixing) => {
+            let classes = options
+                .exclude_maestro_weak
+                .then(|| Tensor::from_slice(&DESED_SIDE_CLASSES).to_device(student.weak.device()));
+            let counted = if options.include_maestro {
+                layout.joint_strong()
+            } else {
+                layout.desed_strong()
+            };
+            let (strong, weak) = group(layout.joint_strong(), mixing, counted, classes.as_ref());
+            (strong + weak) * 2.0
+        }
+        StrongMixing::Separate { maestro, desed } => {
+            let desed = whole(layout.desed_strong(), desed);
+            let (strong, weak) = group(layout.maestro, maestro, layout.maestro, None);
+            match (options.include_maestro, options.exclude_maestro_weak) {
+                (false, _) => desed,
+                (true, true) => desed + strong,
+                (true, false) => desed + strong + weak,
+            }
+        }
+    };
+    let weak = whole(layout.weak, &mixup.weak);
+    let unlabeled = whole(layout.unlabeled, &mixup.unlabeled);
+    (labeled + weak + unlabeled) / 8.0
 }
 
 fn distillation(
@@ -234,6 +265,7 @@ fn distillation(
     targets: &Tensor,
 ) -> Tensor {
     let student = match settings.stage {
+        1 if settings.pseudo_no_class_mask => &outputs.student_unmasked,
         1 => &outputs.student,
         _ => compared(settings, outputs),
     };

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use dataset::{Sampler, TrainSet};
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
-use types::{MetricPoint, Progress, ProgressUnit, Step, TrainSpec};
+use types::{MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec};
 
 use crate::account::{Account, Settled};
-use crate::augment;
+use crate::augment::{Augmenter, draws_mel_edges};
 use crate::batch::{BatchSource, Itinerary, Prefetch};
 use crate::context::{Outcome, RankContext};
 use crate::data::check_data;
@@ -84,7 +84,11 @@ impl<'a> Training<'a> {
             (None, 1) => 0,
             (None, _) => {
                 let file = TensorFile::open(context.input("init")?)?;
-                checkpoint::load_networks(&file, &student, &teacher)?;
+                let teacher_prefix = match settings.teacher_init {
+                    TeacherInit::Teacher => checkpoint::TEACHER,
+                    TeacherInit::Student => checkpoint::STUDENT,
+                };
+                checkpoint::load_networks(&file, &student, &teacher, teacher_prefix)?;
                 0
             }
         };
@@ -135,15 +139,14 @@ impl<'a> Training<'a> {
             };
             let batch = self.batches.next()?.moved_to(self.device);
             self.draws.seed_torch(place)?;
-            let inputs = augment::inputs(
-                self.spec.stage,
-                self.learner.layout(),
-                &self.front_ends,
-                batch,
-                &self.spec.training.augmentation,
-                &self.draws,
+            let augmenter = Augmenter {
+                spec: self.spec,
+                layout: *self.learner.layout(),
+                draws: &self.draws,
+                front_ends: &self.front_ends,
                 place,
-            )?;
+            };
+            let inputs = augmenter.inputs(batch)?;
             let last = microbatch + 1 == mine.end;
             let learned = self.learner.learn(step, microbatch, &inputs, scale, last)?;
             account.enter(microbatch, &learned);
@@ -203,8 +206,21 @@ fn open_data(spec: &TrainSpec, context: &RankContext<'_>) -> Result<BatchSource,
         None
     };
     let clips: usize = sets.sizes().iter().sum();
+    let cache = if draws_mel_edges(spec) {
+        FeatureCache::none()
+    } else {
+        FeatureCache::new(clips, context.device)
+    };
+    let responses = if settings.augmentation.impulse_probability > 0.0 {
+        dataset::impulse_responses(&spec.data)?
+    } else {
+        Vec::new()
+    };
     Ok(BatchSource {
-        cache: Arc::new(FeatureCache::new(clips, context.device)),
+        cache: Arc::new(cache),
+        draws: Draws::new(spec),
+        augmentation: settings.augmentation,
+        responses,
         sets,
         sampler,
         pseudo,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use train::{
     Averager, Features, Inputs, Layout, Learner, LossSettings, Mixing, Mixup, Optimizer, Outputs,
-    Targets, TimeMask, averaging_factor, base_rate, learning_rate_factor, losses,
+    StrongMixing, Targets, TimeMask, averaging_factor, base_rate, learning_rate_factor, losses,
     self_supervised_weight,
 };
 use types::{
@@ -51,6 +51,7 @@ fn loss_settings(stage: u32, settings: &Value) -> LossSettings {
             include_maestro: true,
             interpolation_consistency: truth(&settings["use_ict_loss"]),
         },
+        pseudo_no_class_mask: truth(&settings["pseudo_strong_no_class_mask"]),
     }
 }
 
@@ -90,7 +91,7 @@ fn loss_terms(stage: u32, name: &str) {
         let settings = loss_settings(stage, &case.json["settings"][setting]);
         let mixup = setting.ends_with("_ict").then(|| Mixup {
             weak: mixing(&case, "weak"),
-            joint_strong: mixing(&case, "all_strong"),
+            strong: StrongMixing::Joint(mixing(&case, "all_strong")),
             unlabeled: mixing(&case, "unlabeled"),
         });
 
@@ -104,15 +105,16 @@ fn loss_terms(stage: u32, name: &str) {
         let pseudo = case.tensor("pseudo").transpose(1, 2);
         let (labels, weak, mask) = if let Some(mixup) = &mixup {
             let joint = layout.joint_strong();
+            let StrongMixing::Joint(strong) = &mixup.strong else {
+                unreachable!("made above");
+            };
             let targets = joint.of(&labels);
             let mask = valid.copy();
             joint
                 .of(&mask)
-                .copy_(&mixup.joint_strong.enlarge_mask(&joint.of(&valid), &targets));
+                .copy_(&strong.enlarge_mask(&joint.of(&valid), &targets));
             let mixed = labels.copy();
-            joint
-                .of(&mixed)
-                .copy_(&mixup.joint_strong.mix_targets(&targets));
+            joint.of(&mixed).copy_(&strong.mix_targets(&targets));
             let weak = mixup.weak.mix_targets(&weak);
             case.check("ict.labels", &mixed);
             case.check("ict.weak_targets", &weak);
@@ -398,6 +400,7 @@ fn run_inputs(case: &Case, stage: u32, batch: u32, layout: &Layout) -> Inputs {
         },
         mask,
         mixup: None,
+        skipped_layers: None,
     }
 }
 

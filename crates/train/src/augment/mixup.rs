@@ -56,6 +56,11 @@ impl Mixing {
         self.mix(x).clamp(0.0, 1.0)
     }
 
+    /// What either partner has, in full: the other form of mixed targets.
+    pub fn join_targets(&self, x: &Tensor) -> Tensor {
+        (x + self.partner(x)).clamp(0.0, 1.0)
+    }
+
     /// A row's mask (rows, classes) or what its partner has targets (rows, classes, frames) in, before mixing.
     pub fn enlarge_mask(&self, mask: &Tensor, targets: &Tensor) -> Tensor {
         let sums = targets.sum_dim_intlist([2].as_slice(), false, Kind::Float);
@@ -67,54 +72,98 @@ impl Mixing {
     }
 }
 
+/// How the rows with frame labels are mixed.
+#[derive(Debug)]
+pub enum StrongMixing {
+    /// MAESTRO, strong and synthetic rows together, as published.
+    Joint(Mixing),
+    /// MAESTRO by itself, strong and synthetic rows together.
+    Separate {
+        /// MAESTRO.
+        maestro: Mixing,
+        /// Strong and synthetic.
+        desed: Mixing,
+    },
+}
+
 /// One draw for a micro-batch: each group is mixed within itself.
 #[derive(Debug)]
 pub struct Mixup {
     /// Weak rows.
     pub weak: Mixing,
-    /// MAESTRO, strong and synthetic rows together.
-    pub joint_strong: Mixing,
+    /// MAESTRO, strong and synthetic rows.
+    pub strong: StrongMixing,
     /// Unlabeled rows.
     pub unlabeled: Mixing,
 }
 
 impl Mixup {
-    /// Decides whether the micro-batch is mixed, and how.
+    /// Draws coefficients and partners of every group; `joint`: MAESTRO together with the other rows that have frame labels.
     pub(crate) fn draw(
         rng: &mut impl rand::Rng,
         layout: &Layout,
-        probability: f64,
         alpha: f64,
+        joint: bool,
         device: Device,
-    ) -> Result<Option<Self>, Error> {
-        if rng.random::<f64>() >= probability {
-            return Ok(None);
-        }
+    ) -> Result<Self, Error> {
         let beta = Beta::new(alpha, alpha).map_err(|error| {
-            Error::Configuration(format!("mixup_alpha is {alpha}, expected above 0: {error}"))
+            Error::Configuration(format!(
+                "a Beta distribution of {alpha}, expected above 0: {error}"
+            ))
         })?;
         let mut group = |rows: Rows| Mixing::draw(rng, rows.len, &beta, device);
-        Ok(Some(Self {
+        Ok(Self {
             weak: group(layout.weak),
-            joint_strong: group(layout.joint_strong()),
+            strong: if joint {
+                StrongMixing::Joint(group(layout.joint_strong()))
+            } else {
+                StrongMixing::Separate {
+                    desed: group(layout.desed_strong()),
+                    maestro: group(layout.maestro),
+                }
+            },
             unlabeled: group(layout.unlabeled),
-        }))
+        })
     }
 
-    /// The groups in batch order.
-    fn groups(&self, layout: &Layout) -> [(Rows, &Mixing); 3] {
-        [
-            (layout.joint_strong(), &self.joint_strong),
+    /// The groups of rows with frame labels, in batch order.
+    pub(crate) fn strong_groups(&self, layout: &Layout) -> Vec<(Rows, &Mixing)> {
+        match &self.strong {
+            StrongMixing::Joint(mixing) => vec![(layout.joint_strong(), mixing)],
+            StrongMixing::Separate { maestro, desed } => {
+                vec![(layout.maestro, maestro), (layout.desed_strong(), desed)]
+            }
+        }
+    }
+
+    /// All groups in batch order.
+    fn groups(&self, layout: &Layout) -> Vec<(Rows, &Mixing)> {
+        let mut groups = self.strong_groups(layout);
+        groups.extend([
             (layout.weak, &self.weak),
             (layout.unlabeled, &self.unlabeled),
-        ]
+        ]);
+        groups
+    }
+
+    /// Applies `change` to every row of (batch, …) with the draws of its group.
+    pub(crate) fn by_group(
+        &self,
+        layout: &Layout,
+        x: &Tensor,
+        change: impl Fn(&Tensor, &Mixing) -> Tensor,
+    ) -> Tensor {
+        let parts: Vec<Tensor> = self
+            .groups(layout)
+            .into_iter()
+            .filter(|(rows, _)| !rows.is_empty())
+            .map(|(rows, mixing)| change(&rows.of(x), mixing))
+            .collect();
+        Tensor::cat(&parts, 0)
     }
 
     /// Mixes every row of (batch, …) in its group.
     pub(crate) fn mix(&self, layout: &Layout, x: &Tensor) -> Tensor {
-        let parts = self
-            .groups(layout)
-            .map(|(rows, mixing)| mixing.mix(&rows.of(x)));
-        Tensor::cat(&parts, 0)
+        self.by_group(layout, x, |rows, mixing| mixing.mix(rows))
     }
 }

@@ -4,8 +4,7 @@ use rand::RngExt;
 use tch::Tensor;
 use types::AugmentationSettings;
 
-/// CRNN mel frames of a label frame.
-const POOLING: i64 = 4;
+use crate::POOLING;
 
 /// One stretch for the whole group, in label frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
