@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use control::{Cluster, TaskState};
 use dataset::{Manifest, Purpose};
-use plan::{Memory, Options, Plan, Preview, Previous, Problems, Sizing};
+use plan::{Memory, Options, Plan, Preview, Previous, Problems, SettingsTable, Sizing};
 use types::{Digest, RunId, TaskId, TaskName};
 
 use crate::exit;
@@ -21,7 +21,7 @@ pub(crate) struct Show {
     /// The plan file
     plan: PathBuf,
     /// For scripts
-    #[arg(long, conflicts_with = "effective")]
+    #[arg(long)]
     json: bool,
     /// Where earlier results are [default: runs/<the plan's name>]
     #[arg(long, value_name = "DIR")]
@@ -32,9 +32,20 @@ pub(crate) struct Show {
     /// Estimate for CPU workers rather than for GPUs
     #[arg(long)]
     cpu: bool,
-    /// The settings of every training task after all layers, beside the published ones
+    /// Only the settings of every training task
     #[arg(long)]
-    effective: bool,
+    settings: bool,
+}
+
+/// Columns where the output is no terminal.
+const WIDTH_OF_FILES: usize = 140;
+
+/// What `plan show --json` prints.
+#[derive(serde::Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    preview: Preview,
+    settings: SettingsTable,
 }
 
 /// Prints everything that is wrong with a plan, or one line that says what it is.
@@ -74,8 +85,16 @@ pub(crate) fn show(arguments: &Show) -> Result<u8> {
         Ok(plan) => plan,
         Err(problems) => return Ok(tell_problems(&problems)),
     };
-    if arguments.effective {
-        print(&effective(&plan));
+    if arguments.settings {
+        let shown = if arguments.json {
+            format!(
+                "{}\n",
+                serde_json::to_string_pretty(&plan.settings_table())?
+            )
+        } else {
+            settings(&plan)
+        };
+        print(&shown);
         return Ok(exit::OK);
     }
     let root = arguments
@@ -109,12 +128,17 @@ pub(crate) fn show(arguments: &Show) -> Result<u8> {
         ));
     }
     if arguments.json {
-        print(&format!("{}\n", preview.json()));
+        let shown = Shown {
+            preview,
+            settings: plan.settings_table(),
+        };
+        print(&format!("{}\n", serde_json::to_string_pretty(&shown)?));
         return Ok(exit::OK);
     }
     print(&format!(
-        "{}\n\n{}",
+        "{}\n\n{}\n{}",
         summary(&plan, &arguments.plan),
+        settings(&plan),
         preview.table()
     ));
     Ok(exit::OK)
@@ -136,22 +160,12 @@ fn summary(plan: &Plan, path: &Path) -> String {
     )
 }
 
-/// The settings table of every training task.
-fn effective(plan: &Plan) -> String {
-    let mut out = String::new();
-    for iteration in (1..).take(plan.iterations().len()) {
-        for stage in [1, 2] {
-            for member in plan.members() {
-                if let Some(table) = plan.effective(iteration, stage, &member.name) {
-                    out.push_str(&format!(
-                        "i{iteration}.s{stage}.{}.train\n{table}\n",
-                        member.name
-                    ));
-                }
-            }
-        }
-    }
-    out
+/// The settings of every training task, as wide as the terminal.
+fn settings(plan: &Plan) -> String {
+    let width = comfy_table::Table::new()
+        .width()
+        .map_or(WIDTH_OF_FILES, usize::from);
+    plan.settings_table().render(width)
 }
 
 /// What estimates go by: as many clips as there are, where the data can be listed.
@@ -294,9 +308,10 @@ mod tests {
         let plan = Plan::load(Path::new(PLAN), Options::default()).unwrap();
         let line = summary(&plan, Path::new("demo.toml"));
         assert!(
-            line.starts_with("demo.toml: plan demo is valid: 2 members, 2 iterations, "),
+            line.starts_with("demo.toml: plan demo is valid: 3 members, 2 iterations, "),
             "{line}"
         );
-        assert!(effective(&plan).contains("i2.s2.atst_b.train\n"));
+        let shown = settings(&plan);
+        assert!(shown.contains("i2.s2") && shown.contains("The same for all 12 training tasks"));
     }
 }

@@ -77,20 +77,26 @@ impl Plan {
             .any(|iteration| iteration.pseudo_labels == Some(PseudoLabels::Iteration(number)))
     }
 
+    /// The network of a `train` task.
+    pub(crate) fn trained(&self, number: u32, stage: u32, member: &Member) -> ModelSettings {
+        let iteration = &self.iterations[number as usize - 1];
+        let settings = &iteration.stages[stage as usize - 1][&member.name];
+        ModelSettings {
+            fpasst_mel: settings.fpasst_mel,
+            embedding_pooling: settings.embedding_pooling,
+            ..member.model.clone()
+        }
+    }
+
     /// The network of a `predict` task: as it was trained, unless `[predict]` says otherwise.
     fn predicted(&self, number: u32, stage: u32, member: &Member) -> ModelSettings {
-        let mut model = member.model.clone();
-        // Untrained models are scored as those that their weights become.
-        let (number, stage) = (number.max(1), stage.max(1));
-        let trained =
-            &self.iterations[number as usize - 1].stages[stage as usize - 1][&member.name];
+        // Untrained models are scored as those that they would become.
+        let mut model = self.trained(number.max(1), stage.max(1), member);
         let changed = &self.prediction;
-        model.embedding_pooling = changed
-            .embedding_pooling
-            .unwrap_or(trained.embedding_pooling);
+        model.embedding_pooling = changed.embedding_pooling.unwrap_or(model.embedding_pooling);
         model.fpasst_mel = MelEdges {
-            low: changed.mel_low.unwrap_or(trained.fpasst_mel.low),
-            high: changed.mel_high.unwrap_or(trained.fpasst_mel.high),
+            low: changed.mel_low.unwrap_or(model.fpasst_mel.low),
+            high: changed.mel_high.unwrap_or(model.fpasst_mel.high),
         };
         model
     }
@@ -190,11 +196,7 @@ impl Builder<'_> {
             iteration: number,
             stage,
             member: member.name.clone(),
-            model: ModelSettings {
-                fpasst_mel: settings.fpasst_mel,
-                embedding_pooling: settings.embedding_pooling,
-                ..member.model.clone()
-            },
+            model: self.plan.trained(number, stage, member),
             data: self.data.clone(),
             training: settings.training.clone(),
             runtime: self.plan.runtime.clone(),
@@ -441,7 +443,7 @@ fn task_name(text: String) -> TaskName {
     TaskName::new(text).expect("made of checked names of at most 60 characters")
 }
 
-fn train_name(number: u32, stage: u32, member: &MemberName) -> TaskName {
+pub(crate) fn train_name(number: u32, stage: u32, member: &MemberName) -> TaskName {
     task_name(format!("i{number}.s{stage}.{member}.train"))
 }
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use types::{Architecture, MemberName};
+use types::Architecture;
 
-use crate::plan::Plan;
 use crate::preview::{Preview, Reason, TaskState, human};
 use crate::setting::{Setting, Slot};
 use crate::settings::{ITERATION, IterationHead, MEMBER, MemberHead, PLAN, PlanSettings};
@@ -78,61 +77,6 @@ impl Preview {
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("texts and numbers alone")
-    }
-}
-
-impl Plan {
-    /// The settings of one `train` task after all layers, beside the recipe's values. None if the plan has no such
-    /// iteration (from 1), stage (1 or 2) or member.
-    #[must_use]
-    pub fn effective(&self, iteration: u32, stage: u32, member: &MemberName) -> Option<String> {
-        let number = usize::try_from(iteration).ok()?.checked_sub(1)?;
-        let stages = &self.iterations.get(number)?.stages;
-        let mut settings = stages
-            .get(usize::try_from(stage).ok()?.checked_sub(1)?)?
-            .get(member)?
-            .clone();
-        let mut model = self
-            .members
-            .iter()
-            .find(|other| &other.name == member)?
-            .model
-            .clone();
-        let architecture = model.architecture;
-        let mut table = new_table(&["setting", "value", "published"]);
-        let mut rows = |name: &str, value: String, published: String| {
-            let published = if published == value {
-                String::new()
-            } else {
-                published
-            };
-            table.add_row([name.to_owned(), value, published]);
-        };
-        rows(
-            "arch",
-            format!("\"{architecture}\"", architecture = architecture.as_str()),
-            String::new(),
-        );
-        rows("seed", model.init_seed.to_string(), "0".to_owned());
-        let mut published = published_model(architecture);
-        for setting in MODEL {
-            let name = format!("model.{}", setting.name);
-            rows(
-                &name,
-                (setting.field)(&mut model).show(),
-                (setting.field)(&mut published).show(),
-            );
-        }
-        let mut published = StageSettings::published(architecture, stage);
-        for setting in STAGE {
-            let name = format!("stage{stage}.{}", setting.name);
-            rows(
-                &name,
-                (setting.field)(&mut settings).show(),
-                (setting.field)(&mut published).show(),
-            );
-        }
-        Some(format!("{}\n", plain(&table)))
     }
 }
 
