@@ -241,7 +241,7 @@ mod tests {
         };
         let member = put(&scores(
             1,
-            Subject::Member(MemberName::new("atst_b").unwrap()),
+            Subject::Member(MemberName::new("fpasst").unwrap()),
             0.1,
         ));
         let ensemble = put(&scores(1, Subject::Ensemble, 0.2));
@@ -257,14 +257,14 @@ mod tests {
                 now,
             ),
             done(
-                "i1.s2.atst_b.evaluate",
+                "i1.s2.fpasst.evaluate",
                 TaskKind::Evaluate,
                 "scores",
                 member,
                 5,
             ),
             done(
-                "i1.s2.atst_b.train",
+                "i1.s2.fpasst.train",
                 TaskKind::Train,
                 "checkpoint",
                 checkpoint,
@@ -295,7 +295,7 @@ mod tests {
             print(&finished).unwrap();
             let linked = run_dir
                 .report()
-                .join("checkpoints/i1.s2.atst_b.train.safetensors");
+                .join("checkpoints/i1.s2.fpasst.train.safetensors");
             let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
             assert_eq!(inode(&linked), inode(&store.path(&checkpoint)));
             assert!(
@@ -317,7 +317,7 @@ mod tests {
             "iteration\tstage\tsubject\tpsds1\tpsds1_class_mean\tmpauc\tresult"
         );
         assert!(
-            lines[1].starts_with("1\t2\tatst_b\t0.1\t0.2\t\tremembered"),
+            lines[1].starts_with("1\t2\tfpasst\t0.1\t0.2\t\tremembered"),
             "{tsv}"
         );
         assert!(lines[2].starts_with("1\t2\tensemble\t0.2\t"), "{tsv}");

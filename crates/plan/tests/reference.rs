@@ -25,8 +25,9 @@ fn specs() -> BTreeMap<String, TrainSpec> {
             ("fpasst", "fpasst"),
             ("beats", "beats"),
         ] {
-            let task = TaskName::new(format!("i2.s{stage}.{member}.train")).unwrap();
-            let spec = serde_json::from_str(&graph.get(&task).unwrap().spec).unwrap();
+            let task = TaskName::new(format!("i2.s{stage}.{member}.train")).expect("a name");
+            let spec =
+                serde_json::from_str(&graph.get(&task).expect("a task").spec).expect("a spec");
             let TaskSpec::Train(spec) = spec else {
                 panic!("{task} trains")
             };
