@@ -80,7 +80,7 @@ pub struct Options {
     /// Draw each file as DIR/NAME.svg: spectrogram and events, with scores behind them
     #[arg(long, value_name = "DIR")]
     pub picture: Option<PathBuf>,
-    /// Table of true events (filename, onset, offset, event_label) to draw beside the found ones
+    /// Table of true events (filename, onset, offset, event_label) to draw beside the found ones; a file that it does not name has none
     #[arg(long, value_name = "FILE", requires = "picture")]
     pub ground_truth: Option<PathBuf>,
 }

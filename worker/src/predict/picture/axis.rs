@@ -7,9 +7,9 @@ pub(super) struct TimeAxis {
 }
 
 /// Steps that people count in, in seconds.
-const STEPS: [f64; 17] = [
-    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
-    3600.0,
+const STEPS: [f64; 19] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1800.0, 3600.0,
 ];
 /// From here on minutes are easier to read.
 const MINUTES_FROM: f64 = 300.0;
