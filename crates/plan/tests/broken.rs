@@ -80,9 +80,12 @@ stage2.microbatch = { strong = 0, synth = 0 }
 [[member]]
 name = "atst"
 arch = "atst_frame"
+init = "weights.ckpt"
 
 [[iteration]]
+pseudo_labels = { maestro_train = "a.hdf5", weak_train = "there.hdf5", unlabeled_train = "b.hdf5" }
 "#;
+    std::fs::write(root.join("there.hdf5"), "").unwrap();
     let path = root.join("plan.toml");
     std::fs::write(&path, text).unwrap();
     assert!(Plan::load(&path, Options::default()).is_ok());
@@ -94,7 +97,11 @@ arch = "atst_frame"
 
     let elsewhere = text.replace("root = \"data\"", "root = \"dta\"");
     let problems = Plan::parse(&elsewhere, &path, Options { check_files: true }).unwrap_err();
-    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems.len(),
+        4,
+        "the folder, and three files beside the plan"
+    );
     let first = problems.iter().next().unwrap();
     assert_eq!(problems.position(first), Some((4, 8)));
     assert!(

@@ -1,11 +1,11 @@
 //! The task graph and its content keys: what is in them, what is not, and what a changed setting makes run again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use plan::{Memory, Options, Plan, Preview, Previous, Reason, TaskState, material};
+use plan::{Memory, Options, Plan, Preview, Previous, Reason, Sizing, TaskState, material};
 use serde_json::{Value, json};
-use types::{Digest, TaskGraph, TaskName, TaskSpec, content_key};
+use types::{Digest, EmbeddingPooling, MelEdges, TaskGraph, TaskName, TaskSpec, content_key};
 
 const PLAN: &str = include_str!("plans/two_members.toml");
 
@@ -35,6 +35,7 @@ fn keys(graph: &TaskGraph) -> BTreeMap<TaskName, Digest> {
                     output(&keys[&input.task], &input.output),
                 )
             })
+            .chain(node.files.clone())
             .collect();
         keys.insert(node.name.clone(), content_key(&node.material, &inputs));
     }
@@ -280,7 +281,7 @@ impl Finished {
             });
             let previous = Previous {
                 spec: node.spec.to_string(),
-                inputs: Some(inputs.collect()),
+                inputs: Some(inputs.chain(node.files.clone()).collect()),
             };
             finished.previous.insert(node.name.clone(), previous);
         }
@@ -426,4 +427,131 @@ fn more_devices_shorten_the_estimate_and_too_few_are_said_to_be_too_few() {
         "{one} s on one device, {two} s on two"
     );
     assert_eq!(time(PLAN, 1), None);
+}
+
+/// The plan with files from outside, in the folder `plans`.
+fn with_files() -> Plan {
+    let labels = [
+        "maestro_train",
+        "strong_train",
+        "synth_train",
+        "weak_train",
+        "unlabeled_train",
+    ]
+    .map(|split| format!("{split} = \"labels/{split}.hdf5\""))
+    .join(", ");
+    parse(
+        &PLAN
+            .replace("seed = 2\n", "seed = 2\ninit = \"weights.ckpt\"\n")
+            .replace(
+                "pseudo_labels = \"previous\"",
+                &format!("pseudo_labels = {{ {labels} }}"),
+            ),
+    )
+}
+
+fn digests(plan: &Plan) -> BTreeMap<PathBuf, Digest> {
+    let files = plan.files().into_iter();
+    files
+        .map(|path| (path.clone(), Digest::of(path.to_str().unwrap().as_bytes())))
+        .collect()
+}
+
+#[test]
+fn files_from_outside_are_inputs_of_the_tasks_that_read_them() {
+    let plan = with_files();
+    let files = digests(&plan);
+    let shown: Vec<&str> = files.keys().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(
+        shown,
+        [
+            "plans/labels/maestro_train.hdf5",
+            "plans/labels/strong_train.hdf5",
+            "plans/labels/synth_train.hdf5",
+            "plans/labels/unlabeled_train.hdf5",
+            "plans/labels/weak_train.hdf5",
+            "plans/weights.ckpt"
+        ]
+    );
+    let graph = plan.graph_of(manifest(), &files, &Sizing::default());
+    assert!(
+        graph
+            .get(&TaskName::new("i1.pseudo_label").unwrap())
+            .is_none()
+    );
+    let readers: Vec<String> = graph
+        .tasks
+        .iter()
+        .filter(|node| !node.files.is_empty())
+        .map(|node| {
+            let roles: Vec<&str> = node.files.keys().map(String::as_str).collect();
+            format!("{}: {}", node.name, roles.join(" "))
+        })
+        .collect();
+    let labels = "pseudo_labels/maestro_train pseudo_labels/strong_train pseudo_labels/synth_train pseudo_labels/unlabeled_train pseudo_labels/weak_train";
+    assert_eq!(
+        readers,
+        [
+            "i1.s1.atst_b.train: pretrained".to_owned(),
+            format!("i2.s1.atst_a.train: {labels}"),
+            format!("i2.s1.atst_b.train: pretrained {labels}"),
+        ]
+    );
+
+    let finished = Finished::of(&graph);
+    let mut other = files.clone();
+    other.insert("plans/weights.ckpt".into(), Digest::of(b"other weights"));
+    let changed = plan.graph_of(manifest(), &other, &Sizing::default());
+    let preview = finished.preview(&changed);
+    assert_eq!(
+        reasons(&preview, "i1.s1.atst_b.train"),
+        ["file pretrained changed"]
+    );
+    assert_eq!(reasons(&preview, "i2.s1.atst_a.train"), [""; 0]);
+    // A file that cannot be read is no file that was read.
+    let unread = plan.graph(manifest());
+    assert_eq!(
+        reasons(&finished.preview(&unread), "i2.s1.atst_a.train").len(),
+        5
+    );
+}
+
+#[test]
+fn predictions_differ_from_training_only_where_the_plan_says_so() {
+    let text = PLAN.replace(
+        "arch = \"atst_frame\"\nseed = 2",
+        "arch = \"fpasst\"\nseed = 2",
+    );
+    let model = |text: &str, task: &str| {
+        let graph = parse(text).graph(manifest());
+        let node = graph.get(&TaskName::new(task).unwrap()).unwrap();
+        match serde_json::from_str(&node.spec).unwrap() {
+            TaskSpec::Train(spec) => spec.model,
+            TaskSpec::Predict(spec) => spec.model,
+            other => panic!("{other:?} has no network"),
+        }
+    };
+    let predict = "i1.s2.atst_b.predict.desed_validation.0";
+    let trained = model(&text, "i1.s2.atst_b.train");
+    assert_eq!(trained.fpasst_mel, MelEdges { low: 1, high: 2000 });
+    assert_eq!(trained.embedding_pooling, EmbeddingPooling::NearestExact);
+    assert_eq!(model(&text, predict), trained);
+
+    let like_theirs = text.replace(
+        "[predict]\n",
+        "[predict]\nembedding_pooling = \"adaptive_average\"\nfpasst_mel = { low = 10, high = 1000 }\n",
+    );
+    assert_eq!(model(&like_theirs, "i1.s2.atst_b.train"), trained);
+    let predicted = model(&like_theirs, predict);
+    assert_eq!(
+        predicted.fpasst_mel,
+        MelEdges {
+            low: 10,
+            high: 1000
+        }
+    );
+    assert_eq!(
+        predicted.embedding_pooling,
+        EmbeddingPooling::AdaptiveAverage
+    );
 }

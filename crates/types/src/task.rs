@@ -122,3 +122,37 @@ pub fn content_key(material: &Digest, inputs: &BTreeMap<String, Digest>) -> Dige
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_an_older_journal_has_no_files() {
+        let node = TaskNode {
+            name: TaskName::new("a").unwrap(),
+            kind: TaskKind::Train,
+            world_sizes: vec![1],
+            inputs: Vec::new(),
+            files: BTreeMap::from([("pretrained".to_owned(), Digest::of(b"weights"))]),
+            outputs: Vec::new(),
+            material: Digest::of(b"material"),
+            spec: "{}".into(),
+            estimate: Duration::ZERO,
+        };
+        let mut written = serde_json::to_value(&node).unwrap();
+        assert_eq!(
+            serde_json::from_value::<TaskNode>(written.clone()).unwrap(),
+            node
+        );
+        written.as_object_mut().unwrap().remove("files").unwrap();
+        let read: TaskNode = serde_json::from_value(written).unwrap();
+        assert_eq!(
+            read,
+            TaskNode {
+                files: BTreeMap::new(),
+                ..node
+            }
+        );
+    }
+}
