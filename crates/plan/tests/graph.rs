@@ -453,7 +453,12 @@ fn with_files() -> Plan {
 fn digests(plan: &Plan) -> BTreeMap<PathBuf, Digest> {
     let files = plan.files().into_iter();
     files
-        .map(|path| (path.clone(), Digest::of(path.to_str().unwrap().as_bytes())))
+        .map(|path| {
+            (
+                path.clone(),
+                Digest::of(path.as_os_str().as_encoded_bytes()),
+            )
+        })
         .collect()
 }
 
