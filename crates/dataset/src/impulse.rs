@@ -8,8 +8,8 @@ use types::DataSettings;
 use crate::clip::SAMPLE_RATE;
 use crate::error::Error;
 
-/// Decodes all responses: the mean of their channels, at 16 kHz, in the order of their paths. (The resampler is this house's own;
-/// the original's is a sinc with a Kaiser window, from which it differs by rounding in the pass band.)
+/// Decodes all responses: the mean of their channels, at 16 kHz, in the order of their paths. Responses at another rate go through
+/// the resampler of room `audio`, where the original has a sinc with a Kaiser window: give them at 16 kHz to have the same taps.
 ///
 /// # Errors
 /// When the plan names no folder, it is missing or holds no WAV file, or a file cannot be read.

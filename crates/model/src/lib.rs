@@ -22,6 +22,7 @@ mod layers;
 mod mel;
 mod parameters;
 mod sed_model;
+mod sizes;
 mod tensor_file;
 mod transformer;
 

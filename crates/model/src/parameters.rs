@@ -150,7 +150,8 @@ impl ParameterStore {
     /// Reads every tensor from `file`, where its name is `prefix` + its name here.
     ///
     /// # Errors
-    /// [`Error::Keys`] with all missing, surplus and misshapen tensors below `prefix` at once; nothing is changed then.
+    /// [`Error::Keys`] with all missing, surplus and misshapen tensors below `prefix` at once, or a parameter that differs under
+    /// its two names; nothing is changed then.
     pub fn load(&self, file: &TensorFile, prefix: &str) -> Result<(), Error> {
         let mut missing = Vec::new();
         let mut misshapen = Vec::new();
@@ -185,20 +186,38 @@ impl ParameterStore {
             });
         }
         tch::no_grad(|| {
-            for (name, role, tensor) in self.iter() {
-                let key = format!("{prefix}{name}");
-                let stored = file.tensor(&key)?;
-                if role != Role::Alias {
-                    tensor.shallow_clone().f_copy_(&stored)?;
-                } else if !tensor.to_device(Device::Cpu).equal(&stored) {
-                    return Err(file.content(
-                        format!("tensor {key} with values of its own"),
-                        "the values that it shares with the first layer".to_owned(),
-                    ));
-                }
+            self.check_aliases(file, prefix)?;
+            for (name, _, tensor) in self.parameters_and_buffers() {
+                let stored = file.tensor(&format!("{prefix}{name}"))?;
+                tensor.shallow_clone().f_copy_(&stored)?;
             }
             Ok(())
         })
+    }
+
+    /// A parameter has the same values under all its names, or the file is another network's.
+    fn check_aliases(&self, file: &TensorFile, prefix: &str) -> Result<(), Error> {
+        for (name, _, shared) in self.iter().filter(|(_, role, _)| *role == Role::Alias) {
+            let first = self
+                .parameters_and_buffers()
+                .find(|(_, _, tensor)| tensor.data_ptr() == shared.data_ptr());
+            let key = format!("{prefix}{name}");
+            if let Some((first, ..)) = first
+                && !file
+                    .tensor(&key)?
+                    .equal(&file.tensor(&format!("{prefix}{first}"))?)
+            {
+                return Err(file.content(
+                    format!("tensor {key} with values of its own"),
+                    format!("those of {prefix}{first}, which it is another name of"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn parameters_and_buffers(&self) -> impl Iterator<Item = (&str, Role, &Tensor)> {
+        self.iter().filter(|(_, role, _)| *role != Role::Alias)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::gru::BidirectionalGru;
 use crate::heads::HeadLogits;
 use crate::layers::Linear;
 use crate::parameters::ParameterStore;
+use crate::sizes::check_sizes;
 use crate::transformer::layer_group;
 use crate::{Error, LABEL_FRAMES, NUM_CLASSES, Transformer, TransformerMode};
 
@@ -122,7 +123,7 @@ impl SedModel {
     /// # Errors
     /// When sizes contradict each other.
     pub fn new(settings: &ModelSettings, seed: u64, device: Device) -> Result<Self, Error> {
-        check(settings)?;
+        check_sizes(settings)?;
         let mut store = ParameterStore::new(seed.wrapping_add(settings.init_seed), device);
         let crnn = &settings.crnn;
         let hidden = i64::from(crnn.rnn_hidden);
@@ -255,40 +256,6 @@ pub fn pool_embeddings(embeddings: &Tensor, pooling: EmbeddingPooling, frames: i
         EmbeddingPooling::Nearest => x.upsample_nearest1d(frames, None),
     };
     x.transpose(1, 2)
-}
-
-fn check(settings: &ModelSettings) -> Result<(), Error> {
-    let transformer = &settings.transformer;
-    let positive = [
-        ("transformer.dim", transformer.dim),
-        ("transformer.depth", transformer.depth),
-        ("transformer.heads", transformer.heads),
-        ("transformer.mlp_ratio", transformer.mlp_ratio),
-        ("crnn.fusion_dim", settings.crnn.fusion_dim),
-        ("crnn.rnn_hidden", settings.crnn.rnn_hidden),
-        ("crnn.rnn_layers", settings.crnn.rnn_layers),
-        ("audioset_head", settings.audioset_head.unwrap_or(1)),
-    ];
-    let channels = settings.crnn.channels.map(|count| ("crnn.channels", count));
-    if let Some((key, _)) = positive
-        .into_iter()
-        .chain(channels)
-        .find(|(_, value)| *value == 0)
-    {
-        return Err(Error::Settings {
-            key,
-            found: "0".to_owned(),
-            expected: "at least 1".to_owned(),
-        });
-    }
-    if !transformer.dim.is_multiple_of(transformer.heads) {
-        return Err(Error::Settings {
-            key: "transformer.dim",
-            found: transformer.dim.to_string(),
-            expected: format!("a multiple of transformer.heads = {}", transformer.heads),
-        });
-    }
-    Ok(())
 }
 
 const _: () = assert!(LABEL_FRAMES == 626 / 2 / 2);
