@@ -12,9 +12,10 @@ use oracle::{Case, list};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use train::{
-    Averager, Features, Inputs, Layout, Learner, LossSettings, Mixing, Mixup, Optimizer, Outputs,
-    StrongMixing, Targets, TimeMask, averaging_factor, base_rate, learning_rate_factor, losses,
-    self_supervised_weight,
+    Averager, Features, Filter, FrequencyWarp, Inputs, Layout, Learner, LossSettings, Mixing,
+    Mixup, Optimizer, Outputs, StrongMixing, Targets, TimeMask, TimeShift, amplify,
+    averaging_factor, base_rate, convolve, learning_rate_factor, losses, mix_labels,
+    mix_recordings, mixstyle, self_supervised_weight,
 };
 use types::{
     Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DecibelFloor,
@@ -554,6 +555,104 @@ fn time_mask() {
     case.check("mask.features", &features);
     case.check("mask.embeddings", &embeddings);
     case.check("mask.labels", &labels);
+}
+
+#[test]
+fn time_shift() {
+    let case = Case::open("augment", "time_mask_shift");
+    let shift = TimeShift(integers(&case.json["shift_draw"]["feature_shift"]));
+    let [features, embeddings, labels, pseudo] = ["features", "embeddings", "labels", "pseudo"]
+        .map(|name| case.tensor(&format!("in.{name}")));
+    let frames = *features.size().last().unwrap();
+    case.check("shift.features", &shift.crnn_features(&features));
+    case.check(
+        "shift.embeddings",
+        &shift.transformer_features(&embeddings, frames),
+    );
+    case.check("shift.labels", &shift.labels(&labels));
+    case.check("shift.pseudo", &shift.labels(&pseudo));
+}
+
+#[test]
+fn restyled_features() {
+    let case = Case::open("augment", "mixstyle");
+    let share = case.tensor("draw.beta").flatten(0, -1);
+    let own = share.maximum(&(1.0 - &share));
+    let mixing = Mixing::new(&own, &case.tensor("draw.perm"));
+    case.check(
+        "out.features",
+        &mixstyle(&case.tensor("in.features"), &mixing),
+    );
+}
+
+#[test]
+fn filter() {
+    let case = Case::open("augment", "filter");
+    let range = integers(&case.json["config"]["db_range"]);
+    let (low, high) = (range[0] as f64, range[1] as f64);
+    for name in ["mel128", "mel64", "narrow"] {
+        let decibels = case.tensor(&format!("{name}.draw.rand")) * (high - low) + low;
+        let filter = Filter {
+            edges: Vec::try_from(case.tensor(&format!("{name}.draw.edges"))).unwrap(),
+            decibels: Vec::<Vec<f64>>::try_from(decibels.to_kind(Kind::Double)).unwrap(),
+        };
+        let features = case.tensor(&format!("{name}.in"));
+        case.check(&format!("{name}.out"), &filter.apply(&features));
+    }
+}
+
+#[test]
+fn frequency_warp() {
+    let case = Case::open("augment", "frequency_warp");
+    let draws = case.json["draws"].as_object().unwrap();
+    assert_eq!(draws.len(), 4);
+    for (name, draw) in draws {
+        let warp = FrequencyWarp {
+            first: draw["first_mel"].as_i64().unwrap(),
+            bins: draw["n_mel"].as_i64().unwrap(),
+        };
+        let features = case.tensor(&format!("{name}.in")).unsqueeze(1);
+        case.check(
+            &format!("{name}.out"),
+            &warp.apply(&features).squeeze_dim(1),
+        );
+    }
+}
+
+#[test]
+fn recordings() {
+    let case = Case::open("augment", "waveform");
+    let draw = &case.json["mix_draw"];
+    let partner = draw["partner"].as_i64().unwrap();
+    let weight = draw["weight"].as_f64().unwrap();
+    let both = |name: &str| {
+        let all = case.tensor(&format!("mix.in.{name}"));
+        (all.get(0), all.get(partner))
+    };
+    let (own, other) = both("waves");
+    case.check("mix.out.wave", &mix_recordings(&own, &other, weight));
+    for name in ["labels", "pseudo"] {
+        let (own, other) = both(name);
+        case.check(
+            &format!("mix.out.{name}"),
+            &mix_labels(&own, &other, weight),
+        );
+    }
+    for length in ["odd", "even"] {
+        let response = case.tensor(&format!("dir.{length}.response"));
+        case.check(&format!("dir.{length}.out"), &convolve(&own, &response));
+    }
+    let waves = case.tensor("mix.in.waves");
+    let louder: Vec<Tensor> = (0..)
+        .zip(integers(&case.json["gain_draw"]["db"]))
+        .map(|(row, decibels)| amplify(&waves.get(row), decibels as f64))
+        .collect();
+    case.check("gain.out", &Tensor::stack(&louder, 0));
+}
+
+fn integers(value: &Value) -> Vec<i64> {
+    let values = value.as_array().unwrap();
+    values.iter().map(|x| x.as_i64().unwrap()).collect()
 }
 
 #[test]
