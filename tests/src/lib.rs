@@ -1,2 +1,4 @@
-//! Whole-system tests: the shipped programs as real processes on a small plan, over loopback, on a tiny procedural data set.
-//! Everything is in `tests/tests`; `tests/oracles` holds the golden numbers that other rooms' tests read.
+//! Whole-system tests: the shipped programs as real processes on a small plan, over loopback, on a tiny procedural data set;
+//! they are in `tests/tests`. And the comparison with the reference's values in `tests/oracles`: [`oracles::run`].
+
+pub mod oracles;

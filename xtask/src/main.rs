@@ -13,6 +13,7 @@ mod demo;
 mod demo_data;
 mod fuzz;
 mod libtorch;
+mod oracles;
 mod shell;
 mod test;
 
@@ -32,6 +33,8 @@ struct Cli {
 enum Verb {
     /// Run the main job on this machine: fetch libtorch, build, make the demo data, train two iterations of an ensemble
     Demo(demo::Args),
+    /// Compare networks, losses, augmentation and settings with the reference's values
+    Oracles(oracles::Args),
     /// Run every test
     Test(test::Args),
     /// Make the demo's data: a small look-alike of DESED and MAESTRO Real from recordings in Debian packages
@@ -45,6 +48,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
+        Verb::Oracles(args) => oracles::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(args) => fuzz::run(&args),

@@ -53,7 +53,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("testkit", &["control", "types"]),
-    ("system-tests", &["types"]),
+    // for the comparison with the reference's values, which runs every room's own code
+    (
+        "system-tests",
+        &[
+            "collective",
+            "dataset",
+            "eval",
+            "model",
+            "plan",
+            "train",
+            "types",
+        ],
+    ),
     ("xtask", &["audio", "dataset", "types"]),
 ];
 
@@ -63,7 +75,14 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("prost", &["proto", "coordinator", "worker"]),
     (
         "tch",
-        &["collective", "nccl-rs", "model", "train", "worker"],
+        &[
+            "collective",
+            "nccl-rs",
+            "model",
+            "train",
+            "worker",
+            "system-tests",
+        ],
     ),
     (
         "torch-sys",
