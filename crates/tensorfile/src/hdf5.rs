@@ -7,7 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{DType, Dataset, FileBuilder, Layout, VlenStringReadOptions};
+use half::f16;
+use hdf5_pure::{
+    DType, Dataset, Datatype, DatatypeByteOrder, FileBuilder, Layout, VlenStringReadOptions,
+};
 
 /// The data set of logits.
 pub const LOGITS: &str = "strong_logits";
@@ -59,6 +62,8 @@ enum Storage {
     Plain(u64),
     /// Chunked, packed, or of another type of number: by the crate.
     Packed,
+    /// Float16, whose bytes the crate fetches but does not convert.
+    Half(DatatypeByteOrder),
 }
 
 /// An open file of predictions. Names are in memory, logits are read a few clips at a time.
@@ -76,7 +81,7 @@ pub struct Predictions {
 impl Predictions {
     /// Opens the file and holds names and shapes against each other.
     ///
-    /// Logits may be float32 or float64, contiguous or chunked, packed with gzip, LZF or shuffle; names of variable or of
+    /// Logits may be float32, float64 or float16, contiguous or chunked, packed with gzip, LZF or shuffle; names of variable or of
     /// fixed length.
     ///
     /// # Errors
@@ -197,22 +202,36 @@ impl Predictions {
                     .map(|&value| f32::from_le_bytes(value))
                     .collect())
             }
-            Storage::Packed => {
-                let values = guarded(&self.path, || {
+            Storage::Packed => self.complete(
+                guarded(&self.path, || {
                     self.logits.read_f32_rows(start as u64, count as u64)
+                })?,
+                count * row,
+            ),
+            Storage::Half(order) => {
+                let bytes = guarded(&self.path, || {
+                    self.logits.read_raw_rows(start as u64, count as u64)
                 })?;
-                if values.len() != count * row {
-                    return Err(Hdf5Error::Damaged {
-                        path: self.path.clone(),
-                        found: format!(
-                            "{} numbers where {count} clips of {row} were asked for",
-                            values.len()
-                        ),
-                    });
-                }
-                Ok(values)
+                let of = match order {
+                    DatatypeByteOrder::BigEndian => f16::from_be_bytes,
+                    _ => f16::from_le_bytes,
+                };
+                let (pairs, _) = bytes.as_chunks::<2>();
+                let values = pairs.iter().map(|&pair| of(pair).to_f32()).collect();
+                self.complete(values, count * row)
             }
         }
+    }
+
+    /// What the crate gave, if it is as many numbers as were asked for.
+    fn complete(&self, values: Vec<f32>, expected: usize) -> Result<Vec<f32>, Hdf5Error> {
+        if values.len() == expected {
+            return Ok(values);
+        }
+        Err(Hdf5Error::Damaged {
+            path: self.path.clone(),
+            found: format!("{} numbers where {expected} were asked for", values.len()),
+        })
     }
 }
 
@@ -221,25 +240,35 @@ fn storage(path: &Path, logits: &Dataset) -> Result<(Storage, u64), Hdf5Error> {
     let dtype = guarded(path, || logits.dtype())?;
     let width = guarded(path, || logits.element_size())?;
     let datatype = guarded(path, || logits.datatype())?;
-    let hdf5_pure::Datatype::FloatingPoint { byte_order, .. } = &datatype else {
+    let Datatype::FloatingPoint {
+        byte_order, layout, ..
+    } = &datatype
+    else {
         return Err(content(
             path,
             format!("{LOGITS} of type {dtype}"),
-            "float32 (float64 is read as well)",
+            "float32 (float64 and float16 are read as well)",
         ));
     };
-    if width < 4 {
-        return Err(content(
-            path,
-            format!("{LOGITS} of floating-point numbers of {width} bytes"),
-            "float32 (float64 is read as well); store them with astype(\"float32\")",
-        ));
-    }
+    let other = match width {
+        2 if layout.exponent_size == 5 && layout.mantissa_size == 10 => Storage::Half(*byte_order),
+        4 | 8 => Storage::Packed,
+        _ => {
+            return Err(content(
+                path,
+                format!(
+                    "{LOGITS} of floating-point numbers of {width} bytes with {} bits of mantissa",
+                    layout.mantissa_size
+                ),
+                "float32 (float64 and float16 are read as well); store them with astype(\"float32\")",
+            ));
+        }
+    };
     match guarded(path, || logits.layout())? {
         Layout::Contiguous {
             address: Some(address),
             size,
-        } if dtype == DType::F32 && *byte_order == hdf5_pure::DatatypeByteOrder::LittleEndian => {
+        } if dtype == DType::F32 && *byte_order == DatatypeByteOrder::LittleEndian => {
             Ok((Storage::Plain(address), size))
         }
         Layout::Chunked { chunk_shape, .. } => {
@@ -247,7 +276,7 @@ fn storage(path: &Path, logits: &Dataset) -> Result<(Storage, u64), Hdf5Error> {
                 .iter()
                 .try_fold(width, |product, &length| product.checked_mul(length));
             match bytes {
-                Some(bytes) if bytes <= MOST_CHUNK_BYTES => Ok((Storage::Packed, 0)),
+                Some(bytes) if bytes <= MOST_CHUNK_BYTES => Ok((other, 0)),
                 _ => Err(content(
                     path,
                     format!("{LOGITS} in chunks of {chunk_shape:?}"),
@@ -255,7 +284,7 @@ fn storage(path: &Path, logits: &Dataset) -> Result<(Storage, u64), Hdf5Error> {
                 )),
             }
         }
-        _ => Ok((Storage::Packed, 0)),
+        _ => Ok((other, 0)),
     }
 }
 

@@ -1,14 +1,17 @@
-"""Makes the HDF5 files beside it: small predictions as h5py stores them (pip install h5py numpy).
+"""Makes the HDF5 files beside it, or in the folder given: small predictions as h5py stores them.
+
+Needs requirements.txt beside it. The test h5py makes them anew and reads those.
 
 Value of frame f, class c of clip n: n * 15 + f * 5 + c - 20, a quarter of it (exact in float16).
 """
 
 import pathlib
+import sys
 
 import h5py
 import numpy as np
 
-HERE = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(sys.argv[1]) if sys.argv[1:] else pathlib.Path(__file__).parent
 N, FRAMES, CLASSES = 7, 3, 5
 LOGITS = ((np.arange(N * FRAMES * CLASSES).reshape(N, FRAMES, CLASSES) - 20) / 4).astype("f4")
 NAMES = [f"clip-{n}" for n in range(N - 1)] + ["Straßenlärm_07"]
@@ -16,7 +19,7 @@ VLEN = h5py.string_dtype("utf-8")
 
 
 def write(name, logits=LOGITS, names=NAMES, dtype=VLEN, libver=None, **options):
-    with h5py.File(HERE / f"{name}.hdf5", "w", libver=libver) as file:
+    with h5py.File(FOLDER / f"{name}.hdf5", "w", libver=libver) as file:
         if logits is not None:
             file.create_dataset("strong_logits", data=logits, **options)
         if names is not None:
@@ -29,7 +32,8 @@ write("gzip", chunks=(2, 3, 5), compression="gzip", shuffle=True)
 write("gzip_v114", libver=("v114", "v114"), chunks=(2, 2, 5), compression="gzip", fletcher32=True)
 write("lzf", chunks=(1, 3, 5), compression="lzf")
 write("resizable", maxshape=(None, 3, 5))
-write("bad_float16", LOGITS.astype("f2"))
+write("float16", LOGITS.astype("f2"))
+write("float16_gzip", LOGITS.astype(">f2"), chunks=(2, 3, 5), compression="gzip")
 write("float64", LOGITS.astype("f8"))
 write("big_endian", LOGITS.astype(">f4"))
 write("fixed_names", names=np.array([name.encode() for name in NAMES]), dtype=None)
