@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "eval",
             "nccl-rs",
             "proto",
+            "tensorfile",
             "train",
             "types",
         ],

@@ -16,37 +16,9 @@ pub enum Error {
         /// What it should be.
         expected: String,
     },
-    /// The file cannot be opened, read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The bytes are not a safetensors file.
-    #[error(
-        "{}: not a complete safetensors file ({found}; {size} bytes); it was cut off or damaged: fetch or make it again",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        size: u64,
-        /// What does not fit.
-        found: String,
-    },
-    /// The file is whole, but holds something else.
-    #[error("{}: {found}, expected {expected}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is there.
-        found: String,
-        /// What should be there.
-        expected: String,
-    },
+    /// A file of tensors cannot be read or written.
+    #[error(transparent)]
+    File(#[from] tensorfile::Error),
     /// Names or shapes differ from the network's.
     #[error("{}: does not fit the network{}", path.display(), list_differences(missing, surplus, misshapen))]
     Keys {

@@ -112,7 +112,10 @@ fn damage_is_named() {
     };
     for length in 0..whole.len() {
         let error = read_all(&whole[..length]).unwrap_err();
-        assert!(matches!(error, Error::Damaged { .. }), "{length}: {error}");
+        assert!(
+            matches!(error, Error::File(tensorfile::Error::Damaged { .. })),
+            "{length}: {error}"
+        );
         assert!(error.to_string().contains("t.safetensors"), "{error}");
     }
     for place in 0..whole.len() {

@@ -78,7 +78,7 @@ impl Error {
             Self::MissingInput { .. } | Self::Artifact(_) => FailureClass::Artifact,
             Self::Model(error) => match error {
                 model::Error::Settings { .. } => FailureClass::Configuration,
-                model::Error::Io { .. } => FailureClass::TransientIo,
+                model::Error::File(tensorfile::Error::Io { .. }) => FailureClass::TransientIo,
                 model::Error::Torch(error) => torch_class(&error.to_string()),
                 _ => FailureClass::Artifact,
             },
