@@ -21,6 +21,7 @@ mod heads;
 mod layers;
 mod mel;
 mod parameters;
+pub mod published;
 mod sed_model;
 mod sizes;
 mod tensor_file;

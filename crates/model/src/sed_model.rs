@@ -170,6 +170,12 @@ impl SedModel {
         })
     }
 
+    /// What it was built by.
+    #[must_use]
+    pub fn settings(&self) -> &ModelSettings {
+        &self.settings
+    }
+
     /// All named tensors.
     #[must_use]
     pub fn store(&self) -> &ParameterStore {

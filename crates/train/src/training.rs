@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dataset::{Sampler, TrainSet};
+use model::published::load_transformer;
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
 use types::{MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec};
@@ -81,7 +82,10 @@ impl<'a> Training<'a> {
         let optimizer = Optimizer::new(&student, &settings.optimizer, spec.stage, total);
         let first_step = match (context.resume, spec.stage) {
             (Some(path), _) => checkpoint::resume(path, &student, &teacher, &optimizer)?,
-            (None, 1) => 0,
+            (None, 1) => {
+                start_from_pretrained(context, [&student, &teacher])?;
+                0
+            }
             (None, _) => {
                 let file = TensorFile::open(context.input("init")?)?;
                 let teacher_prefix = match settings.teacher_init {
@@ -188,6 +192,23 @@ fn ranks(spec: &TrainSpec, context: &RankContext<'_>) -> Result<(u32, u32), Erro
         )));
     }
     Ok((rank, size))
+}
+
+/// Transformers from the plan's `init`, if it has one; the CRNN starts from scratch.
+fn start_from_pretrained(context: &RankContext<'_>, networks: [&SedModel; 2]) -> Result<(), Error> {
+    let Ok(path) = context.input("pretrained") else {
+        return Ok(());
+    };
+    let file = TensorFile::open(path)?;
+    for network in networks {
+        let loaded = load_transformer(network, &file)?;
+        tracing::info!(
+            parameters = loaded.parameters,
+            left_random = ?loaded.left_random,
+            "transformer taken over from the pretrained checkpoint"
+        );
+    }
+    Ok(())
 }
 
 fn open_data(spec: &TrainSpec, context: &RankContext<'_>) -> Result<BatchSource, Error> {

@@ -9,6 +9,7 @@ mod system;
 mod windows;
 
 pub use file::write_logits;
+pub use model::published::Network;
 pub use sound::{Spectrogram, annotations, read};
-pub use system::{Network, System};
+pub use system::System;
 pub use windows::{Blend, FrameLogits, Windows};

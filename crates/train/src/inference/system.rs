@@ -4,29 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use dataset::CLIP_SAMPLES;
+use model::published::{Network, settings_of};
 use model::{CrnnMel, FrontEnds, SedModel, TensorFile};
 use tch::{Device, Kind, Tensor};
 use types::{DecibelFloor, ModelSettings};
 
-use crate::{Error, checkpoint, error};
-
-/// Which of a checkpoint's two networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// The trained one; predictions are its by default (recipe 8.2).
-    Student,
-    /// The student's moving average.
-    Teacher,
-}
-
-impl Network {
-    const fn prefix(self) -> &'static str {
-        match self {
-            Self::Student => checkpoint::STUDENT,
-            Self::Teacher => checkpoint::TEACHER,
-        }
-    }
-}
+use crate::{Error, error};
 
 /// One network or an ensemble.
 ///
@@ -111,20 +94,26 @@ impl System {
 
 fn member(path: &Path, network: Network, device: Device) -> Result<(SedModel, FrontEnds), Error> {
     let file = TensorFile::open(path)?;
-    let settings: ModelSettings =
-        serde_json::from_str(file.metadata("model")?).map_err(|error| {
+    let settings = match file.metadata("model") {
+        Ok(own) => serde_json::from_str(own).map_err(|error| {
             file.content(
                 format!("metadata \"model\" that describes no network of this version ({error})"),
                 "a checkpoint of this version".to_owned(),
             )
-        })?;
+        })?,
+        // the authors' checkpoints tell their network by names and shapes alone
+        Err(_) => settings_of(&file, network)?,
+    };
     let settings = ModelSettings {
         atst_floor: DecibelFloor::Clip,
         ..settings
     };
     let model = SedModel::new(&settings, 0, device)?;
     model.store().set_trainable(|_| false);
-    model.store().load(&file, network.prefix())?;
+    let prefix = network
+        .prefix(&file)
+        .ok_or_else(|| file.content("no such network".to_owned(), format!("a {network:?}")))?;
+    model.store().load(&file, &prefix)?;
     Ok((model, FrontEnds::new(&settings, device)))
 }
 
