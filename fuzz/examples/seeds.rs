@@ -1,17 +1,22 @@
-//! Writes something to begin with into `fuzz/corpus/TARGET`, and the words of plans into `fuzz/corpus/plan.dict`.
+//! Writes something to begin with into `fuzz/corpus/TARGET`, and words that mean something into `fuzz/corpus/TARGET.dict`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use dataset::synthetic::Sizes;
 use hound::{SampleFormat, WavSpec, WavWriter};
+use tensorfile::hdf5::write_predictions;
+use tensorfile::{Dtype, Info, TensorWriter};
 use types::Split;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     plans()?;
     tables()?;
     sounds()?;
+    tensors()?;
+    predictions()?;
     Ok(())
 }
 
@@ -23,6 +28,15 @@ fn seed(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let folder = root().join("fuzz/corpus").join(target);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join(name), bytes)
+}
+
+fn dictionary<'a>(target: &str, words: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+    let lines: Vec<String> = words
+        .into_iter()
+        .map(|word| word.iter().map(|byte| format!("\\x{byte:02x}")).collect())
+        .map(|word: String| format!("\"{word}\"\n"))
+        .collect();
+    fs::write(root().join(format!("fuzz/corpus/{target}.dict")), lines.concat())
 }
 
 fn copy_all(target: &str, folder: &Path) -> io::Result<()> {
@@ -49,23 +63,8 @@ fn plans() -> Result<(), Box<dyn std::error::Error>> {
         .flat_map(|word| std::iter::once(word).chain(word.split('.')))
         .filter(|word| word.len() > 1)
         .collect();
-    let mut dictionary: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    for mark in [
-        "[[",
-        "]]",
-        "\\\"\\\"\\\"",
-        "'''",
-        " = ",
-        "\\x0A",
-        "[[member]]\\x0A",
-        "[[iteration]]\\x0A",
-        "nan",
-        "inf",
-        "1e999",
-    ] {
-        dictionary.push(format!("\"{mark}\""));
-    }
-    fs::write(root().join("fuzz/corpus/plan.dict"), dictionary.join("\n"))?;
+    let marks = ["[[", "]]", "\"\"\"", "'''", " = ", "\n[[member]]\n", "\n[[iteration]]\n", "nan", "1e999"];
+    dictionary("plan", words.into_iter().chain(marks).map(str::as_bytes))?;
     Ok(())
 }
 
@@ -192,4 +191,54 @@ fn aiff(kind: &[u8; 4], codec: &[u8]) -> Vec<u8> {
     sound.extend((0..32).map(|n| n * 3));
     body.extend(chunk(b"SSND", &sound));
     chunk(b"FORM", &body)
+}
+
+/// safetensors of every type, and PyTorch's own files (fuzz/seeds/pickle/make.py).
+fn tensors() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a");
+    for shape in [vec![], vec![0], vec![3], vec![2, 3]] {
+        let tensors: Vec<(String, Info)> = Dtype::ALL
+            .into_iter()
+            .map(|dtype| (format!("of.{dtype}"), Info { dtype, shape: shape.clone() }))
+            .collect();
+        let metadata = BTreeMap::from([("model".to_owned(), "{}".to_owned())]);
+        let mut writer = TensorWriter::create(&path, &tensors, &metadata)?;
+        for position in writer.order().to_vec() {
+            let count = shape.iter().product::<usize>();
+            writer.append(&vec![1; tensors[position].1.dtype.width() * count])?;
+        }
+        writer.finish()?;
+        seed("safetensors", &format!("{}_axes_{}", shape.len(), shape.first().unwrap_or(&1)), &fs::read(&path)?)?;
+    }
+    let words: [&[u8]; 8] = [b"__metadata__", b"\"dtype\":", b"\"shape\":", b"\"data_offsets\":", b"BF16", b"F8_E4M3", b"[18446744073709551615,0]", b":{"];
+    dictionary("safetensors", words)?;
+
+    copy_all("pickle", &root().join("fuzz/seeds/pickle"))?;
+    fs::remove_file(root().join("fuzz/corpus/pickle/make.py"))?;
+    let words: [&[u8]; 22] = [
+        b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"/data.pkl", b"/data/0", b"byteorder", b"little",
+        b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch._utils\n_rebuild_parameter\n", b"ctorch\nFloatStorage\n", b"ctorch\nBFloat16Storage\n",
+        b"ccollections\nOrderedDict\n", b"ccollections\ndefaultdict\n", b"c_codecs\nencode\n", b"cos\nsystem\n",
+        b"X\x07\x00\x00\x00storage", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", b"tQ", b")\x81", b"\x8a\x08",
+    ];
+    dictionary("pickle", words)?;
+    Ok(())
+}
+
+/// Files that h5py wrote, good and bad ones, and one of ours.
+fn predictions() -> Result<(), Box<dyn std::error::Error>> {
+    copy_all("hdf5", &root().join("crates/tensorfile/tests/data"))?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("a");
+    let names: Vec<String> = (0..3).map(|n| format!("clip_{n}")).collect();
+    let logits: Vec<f32> = (0..3 * 4 * 2).map(|n| n as f32).collect();
+    write_predictions(&path, &names, [4, 2], &logits)?;
+    seed("hdf5", "ours.hdf5", &fs::read(&path)?)?;
+    let words: [&[u8]; 15] = [
+        b"\x89HDF\r\n\x1a\n", b"OHDR", b"OCHK", b"TREE", b"HEAP", b"SNOD", b"GCOL", b"FRHP", b"BTHD", b"FAHD", b"EAHD", b"FADB", b"strong_logits", b"filenames",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    ];
+    dictionary("hdf5", words)?;
+    Ok(())
 }
