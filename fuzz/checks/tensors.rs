@@ -14,7 +14,9 @@ thread_local! {
 
 /// Reading all tensors of a file again and again shows nothing new.
 const MOST_TENSORS: usize = 64;
-/// Together, in bytes.
+/// Names and values of a file, in bytes: what is shared in a pickle must not multiply without end.
+const MOST_TEXT: usize = 64 << 20;
+/// Tensors that are written again, together, in bytes.
 const MOST_WRITTEN: usize = 1 << 20;
 
 pub(crate) fn check(input: &[u8]) {
@@ -50,6 +52,14 @@ pub(crate) fn check(input: &[u8]) {
                 declared.push((name.to_owned(), info.clone()));
             }
         }
+        let text: usize = file
+            .values()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        assert!(
+            text <= MOST_TEXT.max(input.len()),
+            "{text} bytes of names and values"
+        );
         let values: BTreeMap<String, String> = file
             .values()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -36,7 +36,10 @@ fn dictionary<'a>(target: &str, words: impl IntoIterator<Item = &'a [u8]>) -> io
         .map(|word| word.iter().map(|byte| format!("\\x{byte:02x}")).collect())
         .map(|word: String| format!("\"{word}\"\n"))
         .collect();
-    fs::write(root().join(format!("fuzz/corpus/{target}.dict")), lines.concat())
+    fs::write(
+        root().join(format!("fuzz/corpus/{target}.dict")),
+        lines.concat(),
+    )
 }
 
 fn copy_all(target: &str, folder: &Path) -> io::Result<()> {
@@ -63,7 +66,17 @@ fn plans() -> Result<(), Box<dyn std::error::Error>> {
         .flat_map(|word| std::iter::once(word).chain(word.split('.')))
         .filter(|word| word.len() > 1)
         .collect();
-    let marks = ["[[", "]]", "\"\"\"", "'''", " = ", "\n[[member]]\n", "\n[[iteration]]\n", "nan", "1e999"];
+    let marks = [
+        "[[",
+        "]]",
+        "\"\"\"",
+        "'''",
+        " = ",
+        "\n[[member]]\n",
+        "\n[[iteration]]\n",
+        "nan",
+        "1e999",
+    ];
     dictionary("plan", words.into_iter().chain(marks).map(str::as_bytes))?;
     Ok(())
 }
@@ -94,6 +107,21 @@ fn tables() -> Result<(), Box<dyn std::error::Error>> {
         input.extend(b"filename\nb.flac\n");
         seed("tsv", split.as_str(), &input)?;
     }
+    let columns = [
+        "filename",
+        "onset",
+        "offset",
+        "event_label",
+        "event_labels",
+        "confidence",
+        "duration",
+        "\t",
+        "\n",
+        "NaN",
+        ".wav",
+    ];
+    let words = columns.into_iter().chain(dataset::CLASSES);
+    dictionary("tsv", words.map(str::as_bytes))?;
     // About files that the target has.
     for (split, table, durations) in [
         (
@@ -170,6 +198,31 @@ fn sounds() -> Result<(), Box<dyn std::error::Error>> {
     seed("audio", "int_16.aiff", &aiff(b"AIFF", b""))?;
     seed("audio", "sowt.aifc", &aiff(b"AIFC", b"sowt\x00\x00"))?;
     seed("audio", "fl32.aifc", &aiff(b"AIFC", b"fl32\x00\x00"))?;
+    let words: [&[u8]; 22] = [
+        b"RIFF",
+        b"WAVE",
+        b"fmt ",
+        b"data",
+        b"fact",
+        b"LIST",
+        b"\xfe\xff",
+        b"\x11\x00",
+        b"fLaC",
+        b"\xff\xf8",
+        b"OggS",
+        b"\x01vorbis",
+        b"\x03vorbis",
+        b"\x05vorbis",
+        b"FORM",
+        b"AIFF",
+        b"AIFC",
+        b"COMM",
+        b"SSND",
+        b"ID3",
+        b"Xing",
+        b"\xff\xfb",
+    ];
+    dictionary("audio", words)?;
     Ok(())
 }
 
@@ -200,7 +253,15 @@ fn tensors() -> Result<(), Box<dyn std::error::Error>> {
     for shape in [vec![], vec![0], vec![3], vec![2, 3]] {
         let tensors: Vec<(String, Info)> = Dtype::ALL
             .into_iter()
-            .map(|dtype| (format!("of.{dtype}"), Info { dtype, shape: shape.clone() }))
+            .map(|dtype| {
+                (
+                    format!("of.{dtype}"),
+                    Info {
+                        dtype,
+                        shape: shape.clone(),
+                    },
+                )
+            })
             .collect();
         let metadata = BTreeMap::from([("model".to_owned(), "{}".to_owned())]);
         let mut writer = TensorWriter::create(&path, &tensors, &metadata)?;
@@ -209,18 +270,49 @@ fn tensors() -> Result<(), Box<dyn std::error::Error>> {
             writer.append(&vec![1; tensors[position].1.dtype.width() * count])?;
         }
         writer.finish()?;
-        seed("safetensors", &format!("{}_axes_{}", shape.len(), shape.first().unwrap_or(&1)), &fs::read(&path)?)?;
+        seed(
+            "safetensors",
+            &format!("{}_axes_{}", shape.len(), shape.first().unwrap_or(&1)),
+            &fs::read(&path)?,
+        )?;
     }
-    let words: [&[u8]; 8] = [b"__metadata__", b"\"dtype\":", b"\"shape\":", b"\"data_offsets\":", b"BF16", b"F8_E4M3", b"[18446744073709551615,0]", b":{"];
+    let words: [&[u8]; 8] = [
+        b"__metadata__",
+        b"\"dtype\":",
+        b"\"shape\":",
+        b"\"data_offsets\":",
+        b"BF16",
+        b"F8_E4M3",
+        b"[18446744073709551615,0]",
+        b":{",
+    ];
     dictionary("safetensors", words)?;
 
     copy_all("pickle", &root().join("fuzz/seeds/pickle"))?;
     fs::remove_file(root().join("fuzz/corpus/pickle/make.py"))?;
     let words: [&[u8]; 22] = [
-        b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"/data.pkl", b"/data/0", b"byteorder", b"little",
-        b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch._utils\n_rebuild_parameter\n", b"ctorch\nFloatStorage\n", b"ctorch\nBFloat16Storage\n",
-        b"ccollections\nOrderedDict\n", b"ccollections\ndefaultdict\n", b"c_codecs\nencode\n", b"cos\nsystem\n",
-        b"X\x07\x00\x00\x00storage", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", b"tQ", b")\x81", b"\x8a\x08",
+        b"PK\x03\x04",
+        b"PK\x01\x02",
+        b"PK\x05\x06",
+        b"PK\x06\x06",
+        b"PK\x06\x07",
+        b"/data.pkl",
+        b"/data/0",
+        b"byteorder",
+        b"little",
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"ctorch._utils\n_rebuild_parameter\n",
+        b"ctorch\nFloatStorage\n",
+        b"ctorch\nBFloat16Storage\n",
+        b"ccollections\nOrderedDict\n",
+        b"ccollections\ndefaultdict\n",
+        b"c_codecs\nencode\n",
+        b"cos\nsystem\n",
+        b"X\x07\x00\x00\x00storage",
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.",
+        b"tQ",
+        b")\x81",
+        b"\x8a\x08",
     ];
     dictionary("pickle", words)?;
     Ok(())
@@ -236,7 +328,20 @@ fn predictions() -> Result<(), Box<dyn std::error::Error>> {
     write_predictions(&path, &names, [4, 2], &logits)?;
     seed("hdf5", "ours.hdf5", &fs::read(&path)?)?;
     let words: [&[u8]; 15] = [
-        b"\x89HDF\r\n\x1a\n", b"OHDR", b"OCHK", b"TREE", b"HEAP", b"SNOD", b"GCOL", b"FRHP", b"BTHD", b"FAHD", b"EAHD", b"FADB", b"strong_logits", b"filenames",
+        b"\x89HDF\r\n\x1a\n",
+        b"OHDR",
+        b"OCHK",
+        b"TREE",
+        b"HEAP",
+        b"SNOD",
+        b"GCOL",
+        b"FRHP",
+        b"BTHD",
+        b"FAHD",
+        b"EAHD",
+        b"FADB",
+        b"strong_logits",
+        b"filenames",
         b"\xff\xff\xff\xff\xff\xff\xff\xff",
     ];
     dictionary("hdf5", words)?;

@@ -20,9 +20,9 @@ pub const NAMES: &str = "filenames";
 /// The longest list of clips that is taken for one; a longer one is a damaged header.
 const MOST_CLIPS: u64 = 10_000_000;
 /// All names together, in bytes.
-const MOST_NAME_BYTES: usize = 1 << 30;
+const MOST_NAME_BYTES: usize = 1 << 28;
 /// The largest chunk that is unpacked for one clip, in bytes.
-const MOST_CHUNK_BYTES: u64 = 1 << 30;
+const MOST_CHUNK_BYTES: u64 = 1 << 28;
 
 /// What can be wrong with a file of predictions.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +113,6 @@ impl Predictions {
                 "(clips, frames, classes)",
             ));
         };
-        let (storage, bytes) = storage(path, &logits)?;
-        // an extent beyond the file's end would be found at the first clip that is read; better now
         let length = file
             .metadata()
             .map_err(|source| Hdf5Error::Io {
@@ -122,6 +120,9 @@ impl Predictions {
                 source,
             })?
             .len();
+        let (storage, bytes) = storage(path, &logits)?;
+        chunks_are_possible(path, LOGITS, &logits, length)?;
+        // an extent beyond the file's end would be found at the first clip that is read; better now
         if let Storage::Plain(start) = storage {
             let needed = (clips.checked_mul(frames * classes * 4))
                 .filter(|needed| *needed <= bytes)
@@ -133,7 +134,9 @@ impl Predictions {
                 });
             }
         }
-        let names = names(path, &dataset(NAMES)?)?;
+        let names = dataset(NAMES)?;
+        chunks_are_possible(path, NAMES, &names, length)?;
+        let names = self::names(path, &names)?;
         if names.len() as u64 != clips {
             return Err(content(
                 path,
@@ -271,21 +274,45 @@ fn storage(path: &Path, logits: &Dataset) -> Result<(Storage, u64), Hdf5Error> {
         } if dtype == DType::F32 && *byte_order == DatatypeByteOrder::LittleEndian => {
             Ok((Storage::Plain(address), size))
         }
-        Layout::Chunked { chunk_shape, .. } => {
-            let bytes = chunk_shape
-                .iter()
-                .try_fold(width, |product, &length| product.checked_mul(length));
-            match bytes {
-                Some(bytes) if bytes <= MOST_CHUNK_BYTES => Ok((other, 0)),
-                _ => Err(content(
-                    path,
-                    format!("{LOGITS} in chunks of {chunk_shape:?}"),
-                    "chunks of at most 1 GiB",
-                )),
-            }
-        }
         _ => Ok((other, 0)),
     }
+}
+
+/// Refuses a chunked data set that the crate would take huge amounts of memory for: it unpacks whole chunks, and believes the
+/// index about how many bytes each takes in the file.
+fn chunks_are_possible(
+    path: &Path,
+    name: &str,
+    dataset: &Dataset,
+    length: u64,
+) -> Result<(), Hdf5Error> {
+    let Layout::Chunked { chunk_shape, .. } = guarded(path, || dataset.layout())? else {
+        return Ok(());
+    };
+    let width = guarded(path, || dataset.element_size())?;
+    let bytes = chunk_shape
+        .iter()
+        .try_fold(width, |product, &length| product.checked_mul(length));
+    if bytes.is_none_or(|bytes| bytes > MOST_CHUNK_BYTES) {
+        return Err(content(
+            path,
+            format!("{name} in chunks of {chunk_shape:?}"),
+            "chunks of at most 256 MiB",
+        ));
+    }
+    for chunk in guarded(path, || dataset.chunks())? {
+        let end = chunk.address.checked_add(chunk.storage_size);
+        if end.is_none_or(|end| end > length) {
+            return Err(Hdf5Error::Damaged {
+                path: path.to_owned(),
+                found: format!(
+                    "{name} has a chunk of {} bytes at byte {} of {length}",
+                    chunk.storage_size, chunk.address
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The clips' names, each one once.

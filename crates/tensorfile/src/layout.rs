@@ -13,11 +13,10 @@ pub(crate) struct Layout {
 
 /// Bytes of a tensor; none when they are too many to count.
 pub(crate) fn byte_length(shape: &[usize], width: usize) -> Option<usize> {
-    // an axis of length 0 makes the rest irrelevant, but not uncountable: the others still have to be numbers that fit
-    shape
-        .iter()
-        .try_fold(width, |bytes, &length| bytes.checked_mul(length))
-        .or_else(|| shape.contains(&0).then_some(0))
+    // in the order of safetensors, which counts elements first and refuses what overflows before an axis of length 0
+    let mut axes = shape.iter();
+    let elements = axes.try_fold(1_usize, |product, &length| product.checked_mul(length))?;
+    elements.checked_mul(width)
 }
 
 /// Elements from the first to behind the last; none when too many to count.

@@ -11,7 +11,7 @@ use crate::pickle_names::{self, Global};
 
 /// Longest pickle that is read: the largest real ones hold some thousand names.
 const LONGEST: usize = 64 << 20;
-/// What may be copied from one value into another, in bytes or entries: copies could otherwise be had for a few bytes each.
+/// What may be copied from one value into another, in bytes: copies could otherwise be had for a few bytes of the file each.
 const COPIES: usize = 16 << 20;
 
 /// A value that fits into a word or two, or the position of one that does not.
@@ -117,7 +117,7 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     nodes: Vec<Node>,
-    /// How much may still be copied.
+    /// How much may still be copied, in bytes.
     copies: usize,
 }
 
@@ -469,8 +469,8 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn spend(&mut self, copies: usize) -> Result<(), Complaint> {
-        let left = self.copies.checked_sub(copies);
+    fn spend(&mut self, bytes: usize) -> Result<(), Complaint> {
+        let left = self.copies.checked_sub(bytes);
         self.copies = left.ok_or_else(|| damaged("its pickle repeats values without end"))?;
         Ok(())
     }
@@ -487,7 +487,7 @@ impl<'a> Machine<'a> {
     }
 
     fn sizes(&mut self, value: Value) -> Result<Vec<usize>, Complaint> {
-        self.spend(self.sequence(value)?.len())?;
+        self.spend(size_of_val(self.sequence(value)?))?;
         self.sequence(value)?.iter().map(|v| size(*v)).collect()
     }
 
@@ -496,7 +496,7 @@ impl<'a> Machine<'a> {
         let Value::Global(global) = callee else {
             return Err(Complaint::Refused("a value of its own".to_owned()));
         };
-        self.spend(self.sequence(arguments)?.len())?;
+        self.spend(size_of_val(self.sequence(arguments)?))?;
         let arguments = self.sequence(arguments)?.to_vec();
         let first = arguments.first().copied();
         match global {
@@ -529,12 +529,12 @@ impl<'a> Machine<'a> {
                 if let Some(items) = first {
                     for &pair in self.sequence(items)? {
                         values.extend_from_slice(self.sequence(pair)?);
-                        if values.len() > self.copies {
+                        if size_of_val(values.as_slice()) > self.copies {
                             break;
                         }
                     }
                 }
-                self.spend(values.len())?;
+                self.spend(size_of_val(values.as_slice()))?;
                 self.make_dict(&values)?;
             }
             Global::DefaultDict => self.make_dict(&[])?,
@@ -576,7 +576,7 @@ impl<'a> Machine<'a> {
             },
             _ => 1,
         };
-        self.spend(count)?;
+        self.spend(count * size_of::<(Value, Value)>())?;
         let new = match state {
             Value::Node(position) => match &self.nodes[position] {
                 Node::Dict { items, .. } => items.clone(),

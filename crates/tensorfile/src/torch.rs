@@ -17,7 +17,7 @@ const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19
 
 /// Containers inside containers, at most.
 const DEEPEST: usize = 64;
-/// Length of all names and values together, at most; shared containers would otherwise multiply.
+/// Length of all names, values and shapes together, at most; what is shared would otherwise multiply.
 const LONGEST_NAMES: usize = 64 << 20;
 /// Bytes of a tensor that repeats few elements by strides of 0, at most (or the file's length, if that is more).
 const LARGEST_REPEATED: usize = 16 << 20;
@@ -153,12 +153,10 @@ fn flatten(
                 "" => part.to_owned(),
                 name => format!("{name}/{part}"),
             };
-            left = left.saturating_sub(name.len() + 64);
-            if left == 0 || depth == DEEPEST {
-                return Err(damaged(format!(
-                    "values nested more than {DEEPEST} deep, or too many of them"
-                )));
+            if depth == DEEPEST {
+                return Err(damaged(format!("values nested more than {DEEPEST} deep")));
             }
+            charge(&mut left, name.len() + 64)?;
             Ok(name)
         };
         let plain = match value {
@@ -173,7 +171,7 @@ fn flatten(
             Value::Global(global) => format!("{global:?}"),
             Value::Node(position) => match &pickle.nodes[position] {
                 Node::Text(text) => {
-                    left = left.saturating_sub(text.len());
+                    charge(&mut left, text.len())?;
                     text.clone()
                 }
                 Node::Bytes(bytes) => format!("{} bytes", bytes.len()),
@@ -212,6 +210,10 @@ fn flatten(
                             "the bytes of tensor {name} (storage {key}) are missing"
                         ))
                     })?;
+                    charge(
+                        &mut left,
+                        (shape.len() + strides.len()) * size_of::<usize>(),
+                    )?;
                     let layout = place(*dtype, range, *elements, *offset, shape, strides, file_length)
                         .ok_or_else(|| {
                             damaged(format!(
@@ -237,6 +239,17 @@ fn flatten(
         contents.values.insert(name, plain);
     }
     Ok(contents)
+}
+
+/// Takes from what names and values may still have.
+fn charge(left: &mut usize, bytes: usize) -> Result<(), Complaint> {
+    *left = left.saturating_sub(bytes);
+    match *left {
+        0 => Err(damaged(
+            "too many names and values, or some repeated without end",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn key_text(pickle: &Pickle, key: Value) -> Cow<'_, str> {
