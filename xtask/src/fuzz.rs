@@ -11,7 +11,7 @@ pub(crate) struct Args {
     /// One target (default: all, one after the other; `cargo fuzz list` names them)
     target: Option<String>,
     /// How long each target is fuzzed
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     minutes: u64,
 }
 
