@@ -1,11 +1,12 @@
 //! Names, shapes and types of full-size state dicts (recipe 4.7).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use model::Role;
+use model::published::{Network, transformer_name};
+use model::{Role, TensorFile, write_tensors};
 use serde_json::Value;
-use tch::Kind;
+use tch::{Kind, Tensor};
 use types::{Architecture, BeatsSettings, ModelSettings};
 
 use super::case::{Case, Tolerance, items, size, switch, text, whole};
@@ -14,6 +15,11 @@ use super::network;
 pub(crate) fn run(case: &Case) -> Result<()> {
     if case.json.get("keys").is_some() {
         state_dict(case)
+    } else if case.json.get("rules").is_some() {
+        for rule in items(&case.json, "rules")? {
+            names(case, rule).with_context(|| format!("rule {}", rule["checkpoint"]))?;
+        }
+        Ok(())
     } else {
         bail!("neither a list of keys nor rules for names")
     }
@@ -109,4 +115,93 @@ fn settings(case: &Case, mut settings: ModelSettings) -> Result<ModelSettings> {
         };
     }
     Ok(settings)
+}
+
+/// One kind of checkpoint: what its names become, which are ignored, and what keeps its random values.
+fn names(case: &Case, rule: &Value) -> Result<()> {
+    let kind = text(rule, "checkpoint")?;
+    let mut map = Vec::new();
+    for pair in items(rule, "map")? {
+        let (Some(from), Some(to)) = (pair[0].as_str(), pair[1].as_str()) else {
+            bail!("{pair} is no pair of names");
+        };
+        map.push((from, to));
+    }
+    if kind.starts_with("stage checkpoint") {
+        return entries_of_a_stage(case, kind, &map);
+    }
+    let architecture = [
+        ("fPaSST", Architecture::Fpasst),
+        ("BEATs", Architecture::Beats),
+        ("ATST", Architecture::AtstFrame),
+        ("cluster-to-frame", Architecture::AtstFrame),
+    ]
+    .into_iter()
+    .find(|(word, _)| kind.contains(word))
+    .map(|(_, architecture)| architecture)
+    .context("no kind of checkpoint that is known here")?;
+    let model = network::build(&network::reduced(architecture))?;
+    // where names are given from the whole system on, they begin with the wrapper's
+    let wrapper = match model.settings().audioset_head {
+        Some(_) => "as_model.model.",
+        None => "as_model.",
+    };
+    let bare = map
+        .iter()
+        .any(|(from, _)| *from == "net_strong.model.cls_token");
+    for (from, to) in &map {
+        let want = to.strip_prefix(wrapper).unwrap_or(to);
+        let got = transformer_name(architecture, from, bare);
+        case.check_equal(&format!("{kind}: {from}"), &got.as_deref(), &Some(want));
+        let name = format!("{wrapper}{want}");
+        ensure!(
+            model.store().get(&name).is_some(),
+            "the network has no {name}"
+        );
+    }
+    for name in rule["ignored"].as_array().into_iter().flatten() {
+        let name = name
+            .as_str()
+            .context("ignored has something without a name")?;
+        let got = transformer_name(architecture, name, bare);
+        case.check_equal(&format!("{kind}: {name}"), &got, &None);
+    }
+    if rule.get("left_random").is_some() {
+        let want: BTreeSet<&str> = items(rule, "left_random")?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let got: BTreeSet<&str> = (model.store().parameters())
+            .map(|(name, _)| name)
+            .filter(|name| name.starts_with("as_model.") && !name.starts_with(wrapper))
+            .collect();
+        case.check_equal(&format!("{kind}: left random"), &got, &want);
+    }
+    Ok(())
+}
+
+/// Both networks of a whole system, each under the name of its entry.
+fn entries_of_a_stage(case: &Case, kind: &str, map: &[(&str, &str)]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("checkpoint");
+    let tensors: Vec<(String, Tensor)> = (map.iter())
+        .map(|(entry, _)| {
+            (
+                format!("{entry}/dense.bias"),
+                Tensor::from_slice(&[0.0_f32]),
+            )
+        })
+        .collect();
+    write_tensors(&path, &tensors, &BTreeMap::new())?;
+    let file = TensorFile::open(&path)?;
+    for (entry, what) in map {
+        let network = match *what {
+            "state dict of the student" => Network::Student,
+            "state dict of the teacher" => Network::Teacher,
+            other => bail!("{other} is no part of a stage checkpoint that is known here"),
+        };
+        let want = Some(format!("{entry}/"));
+        case.check_equal(&format!("{kind}: {entry}"), &network.prefix(&file), &want);
+    }
+    Ok(())
 }

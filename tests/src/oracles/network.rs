@@ -31,6 +31,29 @@ pub(crate) fn published(architecture: Architecture) -> ModelSettings {
     }
 }
 
+/// A small network of an architecture, for names alone.
+pub(crate) fn reduced(architecture: Architecture) -> ModelSettings {
+    let published = published(architecture);
+    ModelSettings {
+        transformer: TransformerSettings {
+            dim: 48,
+            depth: 2,
+            heads: 2,
+            mlp_ratio: 1,
+        },
+        crnn: ONE_UNIT,
+        ..published
+    }
+}
+
+/// The smallest CRNN, where it is not run.
+pub(crate) const ONE_UNIT: CrnnSettings = CrnnSettings {
+    channels: [1; 7],
+    fusion_dim: 1,
+    rnn_hidden: 1,
+    rnn_layers: 1,
+};
+
 /// An architecture by the name that descriptions use.
 pub(crate) fn architecture(name: &str) -> Result<Architecture> {
     match Architecture::ALL

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 use model::{SedModel, Transformer, TransformerMode};
 use tch::{Kind, Tensor};
-use types::{Architecture, BeatsSettings, CrnnSettings, ModelSettings, TransformerSettings};
+use types::{Architecture, BeatsSettings, ModelSettings, TransformerSettings};
 
 use super::case::{Case, size};
 use super::network;
@@ -124,12 +124,7 @@ fn settings(case: &Case) -> Result<ModelSettings> {
     };
     let mut settings = network::published(architecture);
     // the CRNN around it is never run
-    settings.crnn = CrnnSettings {
-        channels: [1; 7],
-        fusion_dim: 1,
-        rnn_hidden: 1,
-        rnn_layers: 1,
-    };
+    settings.crnn = network::ONE_UNIT;
     if architecture == Architecture::Beats {
         let (dim, wide) = (
             number("encoder_embed_dim")?,
