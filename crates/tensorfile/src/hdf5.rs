@@ -136,7 +136,7 @@ impl Predictions {
         }
         let names = dataset(NAMES)?;
         chunks_are_possible(path, NAMES, &names, length)?;
-        let names = self::names(path, &names)?;
+        let names = self::names(path, &names, length)?;
         if names.len() as u64 != clips {
             return Err(content(
                 path,
@@ -316,7 +316,7 @@ fn chunks_are_possible(
 }
 
 /// The clips' names, each one once.
-fn names(path: &Path, dataset: &Dataset) -> Result<Vec<String>, Hdf5Error> {
+fn names(path: &Path, dataset: &Dataset, length: u64) -> Result<Vec<String>, Hdf5Error> {
     let shape = guarded(path, || dataset.shape())?;
     let &[count] = shape.as_slice() else {
         return Err(content(
@@ -327,15 +327,16 @@ fn names(path: &Path, dataset: &Dataset) -> Result<Vec<String>, Hdf5Error> {
     };
     let dtype = guarded(path, || dataset.dtype())?;
     let width = guarded(path, || dataset.element_size())?;
-    if count > MOST_CLIPS
+    // distinct names take a byte each at the very least
+    if count > MOST_CLIPS.min(length)
         || count
             .checked_mul(width)
             .is_none_or(|all| all > MOST_NAME_BYTES as u64)
     {
         return Err(content(
             path,
-            format!("{count} names of {width} bytes"),
-            "at most 10 million clips",
+            format!("{count} names of {width} bytes in a file of {length}"),
+            "at most 10 million clips, each with a name",
         ));
     }
     let names = match dtype {
