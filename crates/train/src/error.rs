@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use tch::TchError;
+use tensorfile::hdf5::Hdf5Error;
 use types::FailureClass;
 
 /// Why a task could not be done.
@@ -22,6 +23,9 @@ pub enum Error {
     /// A network or a file of tensors.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// Predictions in HDF5.
+    #[error(transparent)]
+    Hdf5(#[from] Hdf5Error),
     /// The data.
     #[error(transparent)]
     Data(#[from] dataset::Error),
@@ -82,6 +86,8 @@ impl Error {
                 model::Error::Torch(error) => torch_class(&error.to_string()),
                 _ => FailureClass::Artifact,
             },
+            Self::Hdf5(Hdf5Error::Io { .. }) => FailureClass::TransientIo,
+            Self::Hdf5(_) => FailureClass::Artifact,
             Self::Data(dataset::Error::SplitNotConfigured { .. } | dataset::Error::Sampler(_)) => {
                 FailureClass::Configuration
             }

@@ -1,15 +1,22 @@
 //! Pseudo-labels: the ensemble's mean logits, written here and looked up in the next iteration (recipe 8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::{TensorFile, TensorWriter};
 use tch::{Kind, Tensor};
+use tensorfile::hdf5::Predictions;
 use types::{MemberName, Progress, ProgressUnit, PseudoLabelSpec, Split};
 
 use crate::context::{Outcome, RankContext};
-use crate::logits::{ClipLogits, clip_names};
+use crate::logits::{CLIPS, ClipLogits, TENSOR, clip_names};
 use crate::{CLASSES, Error, FRAMES};
+
+/// The artifact's name; files of the user's own have roles below it.
+const ROLE: &str = "pseudo_labels";
 
 /// Clips that are averaged at a time.
 const CHUNK: i64 = 256;
@@ -62,7 +69,7 @@ pub(crate) fn run(spec: &PseudoLabelSpec, context: &mut RankContext<'_>) -> Resu
         })?;
     }
     writer.finish()?;
-    Ok(Outcome::one("pseudo_labels", path))
+    Ok(Outcome::one(ROLE, path))
 }
 
 /// The logits of several members on one split.
@@ -145,41 +152,200 @@ impl Ensemble {
     }
 }
 
-/// An open `pseudo_labels` artifact.
+/// Endings that a name in a file may carry; a stem may hold dots itself (AudioSet: `Y…_30.000_40.000`).
+const AUDIO_ENDINGS: [&str; 7] = [".wav", ".flac", ".mp3", ".ogg", ".aiff", ".aif", ".oga"];
+
+/// Missing clips that an error names.
+const NAMED: usize = 5;
+
+/// Pseudo-labels of a training run, by split: from the artifact `pseudo_labels` of the iteration before, or from files of the
+/// user's own (roles `pseudo_labels/<split>`), which go before it.
 #[derive(Debug)]
 pub(crate) struct PseudoLabels {
-    file: TensorFile,
-    rows: BTreeMap<Split, BTreeMap<String, i64>>,
+    splits: BTreeMap<Split, Table>,
 }
 
 impl PseudoLabels {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = TensorFile::open(path)?;
-        let mut rows = BTreeMap::new();
-        for split in Split::ALL {
-            let Some((shape, _)) = file.shape(split.as_str()) else {
-                continue;
-            };
-            let names = clip_names(&file, &format!("clips/{split}"), shape)?;
-            let index = names.into_iter().zip(0..).collect();
-            rows.insert(split, index);
+    /// Opens every input with pseudo-labels and makes sure that each of `clips` (split, stem) is there.
+    ///
+    /// A file of a split may be HDF5 in the reference's layout (recipe 8.2), an artifact `logits`, or an artifact `pseudo_labels`.
+    pub(crate) fn open<'c>(
+        inputs: &BTreeMap<String, PathBuf>,
+        clips: impl IntoIterator<Item = (Split, &'c str)>,
+    ) -> Result<Self, Error> {
+        let mut splits = BTreeMap::new();
+        if let Some(path) = inputs.get(ROLE) {
+            let file = Arc::new(TensorFile::open(path)?);
+            for split in Split::ALL {
+                if file.shape(split.as_str()).is_some() {
+                    splits.insert(split, Table::of_artifact(&file, split)?);
+                }
+            }
         }
-        Ok(Self { file, rows })
+        for split in Split::ALL {
+            if let Some(path) = inputs.get(&format!("{ROLE}/{split}")) {
+                splits.insert(split, Table::open(path, split)?);
+            }
+        }
+        if splits.is_empty() {
+            return Err(Error::MissingInput {
+                role: ROLE.to_owned(),
+            });
+        }
+        let labels = Self { splits };
+        labels.check(clips)?;
+        Ok(labels)
+    }
+
+    /// Fails before training does, with the number of missing clips and some of their names.
+    fn check<'c>(&self, clips: impl IntoIterator<Item = (Split, &'c str)>) -> Result<(), Error> {
+        let mut missing: BTreeMap<Split, (usize, Vec<&str>)> = BTreeMap::new();
+        for (split, stem) in clips {
+            let there =
+                (self.splits.get(&split)).is_some_and(|table| table.rows.contains_key(stem));
+            if !there {
+                let (count, names) = missing.entry(split).or_default();
+                *count += 1;
+                if names.len() < NAMED {
+                    names.push(stem);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let parts: Vec<String> = missing
+            .iter()
+            .map(|(split, (count, names))| match self.splits.get(split) {
+                None => format!("no pseudo-labels for split {split} ({count} clips)"),
+                Some(table) => format!(
+                    "{}: no pseudo-labels for {count} clips of split {split}, among them {}",
+                    table.path.display(),
+                    names.join(", ")
+                ),
+            })
+            .collect();
+        Err(Error::Artifact(format!(
+            "{}; give files that were made from this data, or leave the clips out of it",
+            parts.join("; ")
+        )))
     }
 
     /// A clip's probabilities, (156, 27).
     pub(crate) fn probabilities(&self, split: Split, clip: &str) -> Result<Tensor, Error> {
-        let row = self
-            .rows
-            .get(&split)
-            .and_then(|rows| rows.get(clip))
+        let found = (self.splits.get(&split))
+            .and_then(|table| Some((table, *table.rows.get(clip)?)))
             .ok_or_else(|| {
                 Error::Artifact(format!(
-                    "{}: no pseudo-label for clip {clip:?} of split {split}; they were made from other data",
-                    self.file.path().display()
+                    "no pseudo-label for clip {clip:?} of split {split}"
                 ))
             })?;
-        let logits = self.file.rows(split.as_str(), *row, 1)?;
-        Ok(logits.squeeze_dim(0).sigmoid())
+        let (table, row) = found;
+        Ok(table.logits(row)?.sigmoid())
     }
 }
+
+/// The logits of one split's clips.
+#[derive(Debug)]
+struct Table {
+    path: PathBuf,
+    source: Source,
+    /// By stem.
+    rows: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Hdf5(Predictions),
+    Tensors { file: Arc<TensorFile>, name: String },
+}
+
+impl Table {
+    fn open(path: &Path, split: Split) -> Result<Self, Error> {
+        let mut start = [0; 8];
+        let hdf5 = File::open(path)
+            .and_then(|mut file| file.read_exact(&mut start))
+            .is_ok()
+            && start == *b"\x89HDF\r\n\x1a\n";
+        if !hdf5 {
+            let file = Arc::new(TensorFile::open(path)?);
+            if file.shape(TENSOR).is_some() {
+                return Self::of_tensor(&file, TENSOR, CLIPS);
+            }
+            return Self::of_artifact(&file, split);
+        }
+        let file = Predictions::open(path)?;
+        let shape = [FRAMES as usize, CLASSES as usize];
+        if file.shape() != shape {
+            return Err(Error::Artifact(format!(
+                "{}: logits of {:?} frames and classes, expected {shape:?}",
+                path.display(),
+                file.shape()
+            )));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            rows: by_stem(path, file.names())?,
+            source: Source::Hdf5(file),
+        })
+    }
+
+    fn of_artifact(file: &Arc<TensorFile>, split: Split) -> Result<Self, Error> {
+        Self::of_tensor(file, split.as_str(), &format!("clips/{split}"))
+    }
+
+    fn of_tensor(file: &Arc<TensorFile>, name: &str, names: &str) -> Result<Self, Error> {
+        let Some((shape, Kind::Float)) = file.shape(name) else {
+            return Err(file
+                .content(
+                    format!("no float32 tensor {name:?}"),
+                    "a file of frame logits or pseudo-labels".to_owned(),
+                )
+                .into());
+        };
+        let names = clip_names(file, names, shape)?;
+        Ok(Self {
+            path: file.path().to_owned(),
+            rows: by_stem(file.path(), &names)?,
+            source: Source::Tensors {
+                file: Arc::clone(file),
+                name: name.to_owned(),
+            },
+        })
+    }
+
+    /// (156, 27).
+    fn logits(&self, row: usize) -> Result<Tensor, Error> {
+        match &self.source {
+            Source::Hdf5(file) => {
+                let values = file.rows(row, 1)?;
+                Ok(Tensor::f_from_slice(&values)?.f_view([FRAMES, CLASSES])?)
+            }
+            Source::Tensors { file, name } => {
+                Ok(file.rows(name, row as i64, 1)?.f_squeeze_dim(0)?)
+            }
+        }
+    }
+}
+
+/// Row by stem; names may end as audio files do.
+fn by_stem(path: &Path, names: &[String]) -> Result<BTreeMap<String, usize>, Error> {
+    let mut rows = BTreeMap::new();
+    for (row, name) in names.iter().enumerate() {
+        let stem = AUDIO_ENDINGS
+            .iter()
+            .find_map(|ending| name.strip_suffix(ending))
+            .unwrap_or(name);
+        if rows.insert(stem.to_owned(), row).is_some() {
+            return Err(Error::Artifact(format!(
+                "{}: the clip {stem:?} is there more than once, expected each clip once",
+                path.display()
+            )));
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+#[path = "pseudo_labels_tests.rs"]
+mod tests;

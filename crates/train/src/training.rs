@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dataset::{Sampler, TrainSet};
+use dataset::{Sampler, SetKind, TrainSet};
 use model::published::load_transformer;
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
@@ -222,7 +222,9 @@ fn open_data(spec: &TrainSpec, context: &RankContext<'_>) -> Result<BatchSource,
         spec.into(),
     )?;
     let pseudo = if settings.loss.pseudo > 0.0 {
-        Some(PseudoLabels::open(context.input("pseudo_labels")?)?)
+        let clips = SetKind::ALL.into_iter().flat_map(|kind| sets.set(kind));
+        let clips = clips.map(|clip| (clip.split, clip.stem.as_str()));
+        Some(PseudoLabels::open(context.inputs, clips)?)
     } else {
         None
     };
