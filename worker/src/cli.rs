@@ -22,6 +22,7 @@ use crate::protocol::Device;
 /// Ctrl-C again stops at once.
 ///
 /// `worker predict` is something else: it finds sound events in files with a trained checkpoint.
+/// `worker convert` exchanges stored logits with the reference's HDF5 files.
 ///
 /// Exit codes: 0 left in order, 1 failed, 2 wrong command line, 3 the device is not there,
 /// 130 stopped at once.
@@ -41,7 +42,7 @@ pub struct Cli {
     pub options: Options,
 }
 
-/// `predict`, and the commands that a worker gives to its own children.
+/// `predict` and `convert`, and the commands that a worker gives to its own children.
 #[derive(Debug, Subcommand)]
 pub enum Other {
     /// One attempt's tensors; speaks to its worker through its standard streams
@@ -60,6 +61,12 @@ pub enum Other {
         reason = "the command's own text would be shown instead of that of its options"
     )]
     Predict(Box<crate::predict::options::Options>),
+    #[cfg(feature = "rank")]
+    #[expect(
+        missing_docs,
+        reason = "the command's own text would be shown instead of that of its options"
+    )]
+    Convert(crate::convert::Options),
 }
 
 /// What a worker needs.

@@ -2,9 +2,12 @@
 //!
 //! A worker is two kinds of process from one program: the [`supervisor`], which holds no tensors, talks to the coordinator
 //! and lives on, and the rank (module `rank`), which it starts for each attempt and which may die. They speak the [`protocol`].
-//! Beside them, `worker predict` (module `predict`) applies what was trained to sound files, without any coordinator.
+//! Beside them, `worker predict` (module `predict`) applies what was trained to sound files, and `worker convert` exchanges
+//! stored logits with the reference, both without any coordinator.
 
 pub mod cli;
+#[cfg(feature = "rank")]
+pub mod convert;
 pub mod exit;
 #[cfg(feature = "rank")]
 pub mod predict;

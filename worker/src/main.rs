@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use worker::cli::{Cli, Other};
-use worker::{exit, predict, rank, supervisor};
+use worker::{convert, exit, predict, rank, supervisor};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Some(Other::Rank) => rank::run(),
         Some(Other::Probe { gpu }) => rank::probe(gpu),
         Some(Other::Predict(options)) => predict::run(&options),
+        Some(Other::Convert(options)) => convert::run(&options),
         None => match supervisor::run(&cli.options) {
             Ok(code) => code,
             Err(error) => {

@@ -12,6 +12,7 @@ mod augment;
 mod batch;
 mod checkpoint;
 mod context;
+pub mod convert;
 mod data;
 mod draws;
 mod ema;
@@ -27,6 +28,7 @@ mod optimizer;
 mod predict;
 mod pseudo_labels;
 mod schedule;
+mod stored;
 mod training;
 
 pub use augment::Inputs;

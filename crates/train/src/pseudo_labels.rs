@@ -1,18 +1,15 @@
 //! Pseudo-labels: the ensemble's mean logits, written here and looked up in the next iteration (recipe 8).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use model::{TensorFile, TensorWriter};
+use model::TensorWriter;
 use tch::{Kind, Tensor};
-use tensorfile::hdf5::Predictions;
 use types::{MemberName, Progress, ProgressUnit, PseudoLabelSpec, Split};
 
 use crate::context::{Outcome, RankContext};
-use crate::logits::{CLIPS, ClipLogits, TENSOR, clip_names};
+use crate::logits::ClipLogits;
+use crate::stored::{self, Stored};
 use crate::{CLASSES, Error, FRAMES};
 
 /// The artifact's name; files of the user's own have roles below it.
@@ -175,10 +172,9 @@ impl PseudoLabels {
     ) -> Result<Self, Error> {
         let mut splits = BTreeMap::new();
         if let Some(path) = inputs.get(ROLE) {
-            let file = Arc::new(TensorFile::open(path)?);
-            for split in Split::ALL {
-                if file.shape(split.as_str()).is_some() {
-                    splits.insert(split, Table::of_artifact(&file, split)?);
+            for (split, stored) in stored::open(path)? {
+                if let Some(split) = split {
+                    splits.insert(split, Table::new(stored)?);
                 }
             }
         }
@@ -220,7 +216,7 @@ impl PseudoLabels {
                 None => format!("no pseudo-labels for split {split} ({count} clips)"),
                 Some(table) => format!(
                     "{}: no pseudo-labels for {count} clips of split {split}, among them {}",
-                    table.path.display(),
+                    table.stored.path().display(),
                     names.join(", ")
                 ),
             })
@@ -241,90 +237,38 @@ impl PseudoLabels {
                 ))
             })?;
         let (table, row) = found;
-        Ok(table.logits(row)?.sigmoid())
+        Ok(table.stored.rows(row, 1)?.f_squeeze_dim(0)?.sigmoid())
     }
 }
 
 /// The logits of one split's clips.
 #[derive(Debug)]
 struct Table {
-    path: PathBuf,
-    source: Source,
+    stored: Stored,
     /// By stem.
     rows: BTreeMap<String, usize>,
 }
 
-#[derive(Debug)]
-enum Source {
-    Hdf5(Predictions),
-    Tensors { file: Arc<TensorFile>, name: String },
-}
-
 impl Table {
+    /// A file of one set, whatever its split, or this split of one with several.
     fn open(path: &Path, split: Split) -> Result<Self, Error> {
-        let mut start = [0; 8];
-        let hdf5 = File::open(path)
-            .and_then(|mut file| file.read_exact(&mut start))
-            .is_ok()
-            && start == *b"\x89HDF\r\n\x1a\n";
-        if !hdf5 {
-            let file = Arc::new(TensorFile::open(path)?);
-            if file.shape(TENSOR).is_some() {
-                return Self::of_tensor(&file, TENSOR, CLIPS);
-            }
-            return Self::of_artifact(&file, split);
-        }
-        let file = Predictions::open(path)?;
-        let shape = [FRAMES as usize, CLASSES as usize];
-        if file.shape() != shape {
-            return Err(Error::Artifact(format!(
-                "{}: logits of {:?} frames and classes, expected {shape:?}",
-                path.display(),
-                file.shape()
-            )));
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            rows: by_stem(path, file.names())?,
-            source: Source::Hdf5(file),
-        })
+        let mut sets = stored::open(path)?;
+        let stored = (sets.remove(&None))
+            .or_else(|| sets.remove(&Some(split)))
+            .ok_or_else(|| {
+                let others: Vec<&str> = sets.keys().flatten().map(|split| split.as_str()).collect();
+                Error::Artifact(format!(
+                    "{}: pseudo-labels of {}, none of split {split}",
+                    path.display(),
+                    others.join(", ")
+                ))
+            })?;
+        Self::new(stored)
     }
 
-    fn of_artifact(file: &Arc<TensorFile>, split: Split) -> Result<Self, Error> {
-        Self::of_tensor(file, split.as_str(), &format!("clips/{split}"))
-    }
-
-    fn of_tensor(file: &Arc<TensorFile>, name: &str, names: &str) -> Result<Self, Error> {
-        let Some((shape, Kind::Float)) = file.shape(name) else {
-            return Err(file
-                .content(
-                    format!("no float32 tensor {name:?}"),
-                    "a file of frame logits or pseudo-labels".to_owned(),
-                )
-                .into());
-        };
-        let names = clip_names(file, names, shape)?;
-        Ok(Self {
-            path: file.path().to_owned(),
-            rows: by_stem(file.path(), &names)?,
-            source: Source::Tensors {
-                file: Arc::clone(file),
-                name: name.to_owned(),
-            },
-        })
-    }
-
-    /// (156, 27).
-    fn logits(&self, row: usize) -> Result<Tensor, Error> {
-        match &self.source {
-            Source::Hdf5(file) => {
-                let values = file.rows(row, 1)?;
-                Ok(Tensor::f_from_slice(&values)?.f_view([FRAMES, CLASSES])?)
-            }
-            Source::Tensors { file, name } => {
-                Ok(file.rows(name, row as i64, 1)?.f_squeeze_dim(0)?)
-            }
-        }
+    fn new(stored: Stored) -> Result<Self, Error> {
+        let rows = by_stem(stored.path(), stored.names())?;
+        Ok(Self { stored, rows })
     }
 }
 

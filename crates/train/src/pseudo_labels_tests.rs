@@ -2,6 +2,7 @@ use model::write_tensors;
 use tensorfile::hdf5::write_predictions;
 
 use super::*;
+use crate::logits::{CLIPS, TENSOR};
 
 const ROW: usize = (FRAMES * CLASSES) as usize;
 
