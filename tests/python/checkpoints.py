@@ -146,13 +146,14 @@ def odd():
         "deep": {"a": [{"b": ({"c": torch.ones(1)},)}]},
         "ordered": collections.OrderedDict([("ü", torch.ones(1)), (3, torch.zeros(1)), ("", torch.ones(2))]),
         "counts": collections.defaultdict(int, {"x": torch.ones(1)}),
+        "kind": int, "kinds": [str, float, dict],
         "name": "ünïcode \u2028 'quoted'", "long": 2**40, "negative": -70000, "size": torch.Size([2, 3]), "dtype": torch.float16,
         "device": torch.device("cpu"), "set": {5}, "bytes": b"\x00\xff", "no": False, "nothing": None, "path": pathlib.PurePosixPath("a/b"),
         "number": numpy.float64(0.5), "arguments": argparse.Namespace(lr=0.5),
     }
     plain = {
         "name": "ünïcode \u2028 'quoted'", "long": str(2**40), "negative": "-70000", "size/1": "3", "dtype": "torch.float16",
-        "no": "False", "nothing": "None", "set/0": "5",
+        "no": "False", "nothing": "None", "set/0": "5", "kind": "builtins.int", "kinds/0": "builtins.str",
     }
     return value, plain
 

@@ -69,13 +69,13 @@ def shell():
 
 
 def values():
-    """Name -> (object, what is asked for in protocol 2, in protocol 4)."""
+    """Name -> (object, what is asked for in protocol 2 (by Python 2's names), in protocol 4)."""
     state = torch.nn.Linear(2, 2).state_dict()
     return {
         "system": (shell(), "posix.system", "posix.system"),
         "eval": ({"state_dict": state, "epoch": Calls(eval, OPEN)}, "__builtin__.eval", "builtins.eval"),
         "exec": ({"state_dict": state, "epoch": Calls(exec, OPEN)}, "__builtin__.exec", "builtins.exec"),
-        "subprocess": ([Calls(subprocess.check_call, ["touch", str(CANARY)])], "subprocess.check_call", "subprocess.check_call"),
+        "subprocess": ([Calls(subprocess.check_call, ["touch", str(CANARY)])], "commands.check_call", "subprocess.check_call"),
         "build": ({"state_dict": state, "callbacks": Restored()}, "__main__.Restored", "__main__.Restored"),
         "state": (Ordered(state={"hook": shell()}), "posix.system", "posix.system"),
         "pairs": (Ordered(pairs=iter([("weight", torch.ones(1)), ("bias", shell())])), "posix.system", "posix.system"),

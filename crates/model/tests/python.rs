@@ -75,7 +75,7 @@ fn what_torch_saves_is_read_bit_by_bit() {
             plain_values += 1;
         }
     }
-    assert_eq!(plain_values, 2 * 10 + 2 * 7 + 8 * 8);
+    assert_eq!(plain_values, 2 * 10 + 2 * 7 + 8 * 10);
 }
 
 #[test]

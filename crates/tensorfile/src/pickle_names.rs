@@ -78,7 +78,11 @@ pub(crate) fn find(full_name: &str) -> Option<Global> {
     // protocol 2 writes Python 2's names
     let renamed = full_name
         .strip_prefix("__builtin__.")
-        .map(|name| format!("builtins.{name}"));
+        .map(|name| match name {
+            "long" => "builtins.int".to_owned(),
+            "unicode" => "builtins.str".to_owned(),
+            name => format!("builtins.{name}"),
+        });
     let full_name = renamed.as_deref().unwrap_or(full_name);
     let one_of = |names: &[&'static str]| names.iter().copied().find(|name| *name == full_name);
     Some(match full_name {
