@@ -24,11 +24,14 @@ const REFERENCE_NAMES: [(&str, Split); 5] = [
     ("eval_public", Split::PublicEval),
 ];
 
+/// A set of clips in a file: its split, where it has one, and its number of clips.
+pub type SetSize = (Option<Split>, usize);
+
 /// What was done with the inputs.
 #[derive(Debug, Default)]
 pub struct Converted {
-    /// Files that were written: the place, and for each set its split, where it has one, and its number of clips.
-    pub written: Vec<(PathBuf, Vec<(Option<Split>, usize)>)>,
+    /// Files that were written, and the sets in each.
+    pub written: Vec<(PathBuf, Vec<SetSize>)>,
     /// Files in folders whose names are those of no split.
     pub left_out: Vec<PathBuf>,
 }

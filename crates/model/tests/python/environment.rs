@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(200);
 
 /// Runs `tests/python/<script>` on a folder; panics with what it said when it fails.
-pub fn run(script: &str, folder: &Path) {
+pub(crate) fn run(script: &str, folder: &Path) {
     let torch = torch();
     let python = python(&torch);
     let site = packages(&python, &torch);
