@@ -290,7 +290,10 @@ fn what_is_no_checkpoint_is_said_before_anything_is_heard() {
     let tensors = [("x".to_owned(), Tensor::from_slice(&[1.0_f32]))];
     write_tensors(&other, &tensors, &BTreeMap::new()).unwrap();
     for (checkpoint, word) in [
-        (&other, "other.safetensors: no metadata \"model\""),
+        (
+            &other,
+            "other.safetensors: no student, expected a checkpoint",
+        ),
         (&sound, "a.wav: "),
         (&folder.path("gone"), "gone: "),
     ] {

@@ -49,6 +49,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             "tests with libtorch and whole runs (several minutes)",
             shell::cargo().args(runner).arg("--locked").args(packages),
         )?;
+        shell::step(
+            "files exchanged with h5py, which pip fetches",
+            shell::cargo()
+                .args(["test", "--locked", "-p", "tensorfile", "--test", "h5py"])
+                .args(["--", "--ignored"]),
+        )?;
         if nextest {
             shell::step(
                 "examples in the documentation",

@@ -1,5 +1,5 @@
 //! h5py reads what is written here, and what it writes is read here. Fetches h5py from PyPI, checked by its hashes, once per
-//! build folder: `cargo nextest run -p tensorfile --test h5py --run-ignored all`.
+//! build folder: `cargo test -p tensorfile --test h5py -- --ignored`, or `cargo xtask test`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,31 +24,39 @@ fn run(command: &mut Command) {
     );
 }
 
-/// A Python with exactly what requirements.txt names, made on first use.
-fn python() -> PathBuf {
+/// Exactly what requirements.txt names, installed on first use; put on the path of the machine's Python.
+fn packages() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("h5py");
     let requirements = data("requirements.txt");
-    let python = folder.join("bin/python");
-    let made_for = folder.join("requirements.txt");
+    let made_for = folder.join("made_for.txt");
     let wanted = std::fs::read(&requirements).expect("requirements.txt is committed");
     if std::fs::read(&made_for).is_ok_and(|made| made == wanted) {
-        return python;
+        return folder;
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("the build folder is writable");
     }
     run(Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&folder));
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--require-hashes"])
-        .args(["--only-binary", ":all:", "--requirement"])
-        .arg(&requirements));
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(["--require-hashes", "--only-binary", ":all:", "--target"])
+        .arg(&folder)
+        .arg("--requirement")
+        .arg(&requirements)
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1"));
     std::fs::write(&made_for, wanted).expect("the build folder is writable");
-    python
+    folder
 }
 
 #[test]
 #[ignore = "fetches h5py from PyPI"]
 fn h5py_and_this_crate_read_each_other() {
-    let python = python();
+    let packages = packages();
+    let python = |script: &str| {
+        let mut command = Command::new("python3");
+        command.arg(data(script)).env("PYTHONPATH", &packages);
+        command
+    };
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
 
@@ -66,16 +74,10 @@ fn h5py_and_this_crate_read_each_other() {
         .collect();
     std::fs::write(at("logits"), bytes).unwrap();
     std::fs::write(at("names"), serde_json::to_vec(&names).unwrap()).unwrap();
-    run(Command::new(&python).arg(data("check_hdf5.py")).args([
-        at("written.hdf5"),
-        at("logits"),
-        at("names"),
-    ]));
+    run(python("check_hdf5.py").args([at("written.hdf5"), at("logits"), at("names")]));
 
     // the committed files, made anew
-    run(Command::new(&python)
-        .arg(data("make_hdf5.py"))
-        .arg(folder.path()));
+    run(python("make_hdf5.py").arg(folder.path()));
     let mut compared = 0;
     for entry in std::fs::read_dir(data("")).unwrap() {
         let committed = entry.unwrap().path();

@@ -179,6 +179,25 @@ impl Case {
             .map(|(name, _)| name.as_str())
     }
 
+    /// Of a value on the way, of which a description may keep the first part of some axes, as much as was kept; anything else as
+    /// it is.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn kept(&self, name: &str, got: &Tensor) -> Result<Tensor> {
+        let (mine, theirs) = (got.size(), self.tensor(name)?.size());
+        let on_the_way = self.json["tensors"][name]["role"] == "intermediate";
+        if !on_the_way || mine.len() != theirs.len() {
+            return Ok(got.shallow_clone());
+        }
+        let sizes = mine.into_iter().zip(theirs);
+        Ok((0..)
+            .zip(sizes)
+            .fold(got.shallow_clone(), |got, (axis, (mine, theirs))| {
+                got.narrow(axis, 0, theirs.min(mine))
+            }))
+    }
+
     /// Names of the tensors that have to be compared, but those that the case calls ill-conditioned.
     pub fn expected(&self) -> impl Iterator<Item = &str> {
         let tensors = self.json["tensors"].as_object().into_iter().flatten();
@@ -428,13 +447,20 @@ pub(crate) fn number(value: &Value, key: &str) -> Result<f64> {
     (value[key].as_f64()).with_context(|| format!("{key} is {}, expected a number", value[key]))
 }
 
-/// A whole number of a description.
+/// A whole number of a description, written as 4 or 4.0.
 ///
 /// # Errors
 /// When it is missing, negative or has a fraction.
 pub(crate) fn whole(value: &Value, key: &str) -> Result<u64> {
-    (value[key].as_u64())
+    as_whole(&value[key])
         .with_context(|| format!("{key} is {}, expected a whole number", value[key]))
+}
+
+fn as_whole(value: &Value) -> Option<u64> {
+    let fits = |number: &f64| number.fract() == 0.0 && (0.0..9e15).contains(number);
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(fits).map(|number| number as u64))
 }
 
 /// A size of a description.
@@ -483,7 +509,7 @@ pub(crate) fn sizes(value: &Value, key: &str) -> Result<Vec<u32>> {
     items(value, key)?
         .iter()
         .map(|item| {
-            (item.as_u64().and_then(|item| u32::try_from(item).ok()))
+            (as_whole(item).and_then(|item| u32::try_from(item).ok()))
                 .with_context(|| format!("{key} has {item}, expected sizes"))
         })
         .collect()

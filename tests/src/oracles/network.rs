@@ -149,16 +149,3 @@ pub(crate) fn gradient(store: &ParameterStore, name: &str) -> Result<Tensor> {
     ensure!(gradient.defined(), "{name} has no gradient");
     Ok(gradient)
 }
-
-/// The first part of a tensor, of the size of another: for values of which a corner was kept.
-pub(crate) fn corner(x: &Tensor, like: &Tensor) -> Tensor {
-    let (mine, theirs) = (x.size(), like.size());
-    if mine.len() != theirs.len() {
-        return x.shallow_clone();
-    }
-    (0..)
-        .zip(mine.into_iter().zip(theirs))
-        .fold(x.shallow_clone(), |x, (axis, (mine, theirs))| {
-            x.narrow(axis, 0, theirs.min(mine))
-        })
-}

@@ -54,7 +54,7 @@ pub(crate) fn run(case: &Case) -> Result<()> {
             None => {
                 let value = (steps.get(name))
                     .with_context(|| format!("{name} is no step of this transformer"))?;
-                case.check(name, &network::corner(value, &case.tensor(name)?))?;
+                case.check(name, &case.kept(name, value)?)?;
             }
         }
     }
