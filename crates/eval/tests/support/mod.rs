@@ -36,7 +36,11 @@ pub(crate) fn cases(holding: &str) -> Vec<PathBuf> {
 }
 
 pub(crate) fn expected(case: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(case.join("expected.json")).unwrap()).unwrap()
+    json(&case.join("expected.json"))
+}
+
+pub(crate) fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 pub(crate) fn floats(view: &safetensors::tensor::TensorView<'_>) -> Vec<f64> {
