@@ -356,21 +356,73 @@ fn the_best_threshold_gives_its_counts_where_scores_have_no_middle() {
     );
 }
 
+fn one_clip(events: &[(f64, f64, &str)], duration: f64) -> GroundTruth {
+    let events = events.iter().map(|(onset, offset, class)| SoundEvent {
+        onset: *onset,
+        offset: *offset,
+        class: (*class).to_owned(),
+    });
+    GroundTruth {
+        events: BTreeMap::from([("a".to_owned(), events.collect())]),
+        durations: BTreeMap::from([("a".to_owned(), duration)]),
+    }
+}
+
+#[test]
+fn cross_triggers_do_not_move_the_best_threshold() {
+    // At 0.4 the false cat of the first second grows into the dog's, and nothing else happens.
+    let frames = [0.9, 0.0, 0.4, 0.0, 0.0, 0.0, 0.8, 0.0].map(|score: f64| {
+        if score > 0.0 {
+            score
+        } else {
+            f64::NEG_INFINITY
+        }
+    });
+    let scores = seconds(&["cat", "dog"], &[("a", &frames)]);
+    let truth = one_clip(&[(3.0, 4.0, "cat"), (1.0, 2.0, "dog")], 4.0);
+    for cttc in [None, Some(0.3)] {
+        let settings = Intersection {
+            cttc,
+            ..Intersection::F1
+        };
+        let best = intersection_counts(&scores, &truth, settings).unwrap()[0].best();
+        assert_eq!(
+            (best.threshold, best.counts),
+            (f64::NEG_INFINITY, counts_of(1, 1, 1))
+        );
+    }
+}
+
+#[test]
+fn a_collar_met_exactly_holds_whatever_the_last_bit_says() {
+    // 0.7 + 0.2 is less than 0.9 in binary, and 0.9 - 0.2 more than 0.7.
+    for (onset, event) in [(0.7, 0.9), (0.9, 0.7)] {
+        let clip = ClipScores {
+            clip: "a".to_owned(),
+            boundaries: vec![0.0, onset, 2.0],
+            values: vec![0.0, 1.0],
+        };
+        let scores = Scores::new(vec!["cat".to_owned()], vec![clip]).unwrap();
+        for (off, found) in [(0.0, 1), (4e-7, 1), (1e-6, 0)] {
+            let event = if event > onset {
+                event + off
+            } else {
+                event - off
+            };
+            let truth = one_clip(&[(event, 2.0, "cat")], 2.0);
+            let counts = collar_counts(&scores, &truth, Collars::DCASE).unwrap();
+            assert_eq!(counts[0].at(0.5), counts_of(found, 1 - found, 1), "{event}");
+        }
+    }
+}
+
 #[test]
 fn minus_infinity_is_no_detection_of_any_kind() {
     let scores = seconds(
         &["cat"],
         &[("a", &[f64::NEG_INFINITY, 0.5, f64::NEG_INFINITY])],
     );
-    let event = SoundEvent {
-        onset: 1.0,
-        offset: 2.0,
-        class: "cat".to_owned(),
-    };
-    let truth = GroundTruth {
-        events: BTreeMap::from([("a".to_owned(), vec![event])]),
-        durations: BTreeMap::from([("a".to_owned(), 3.0)]),
-    };
+    let truth = one_clip(&[(1.0, 2.0, "cat")], 3.0);
     for counts in [
         intersection_counts(&scores, &truth, Intersection::F1),
         collar_counts(&scores, &truth, Collars::DCASE),

@@ -130,15 +130,16 @@ impl ClassChanges {
             }
             found += weight * change.true_positives;
             wrong += weight * change.false_positives;
-            // Changes may share a score: the counts hold once all of them are in.
-            if points.last().is_some_and(|last| last.score == change.score) {
-                points.pop();
-            }
-            points.push(CountPoint {
+            let point = CountPoint {
                 score: change.score,
                 true_positives: not_negative(found),
                 false_positives: not_negative(wrong),
-            });
+            };
+            // Changes may share a score: the counts hold once all of them are in.
+            match points.last_mut() {
+                Some(last) if last.score == change.score => *last = point,
+                _ => points.push(point),
+            }
         }
         let num_reference = self.num_reference.iter().enumerate();
         CountsByThreshold {
