@@ -44,10 +44,10 @@ pub struct ClassFScore {
     pub counts: Counts,
 }
 
-/// Which classes enter a macro average. The tools disagree, and leaving classes out never lowers the value.
+/// Which classes enter a macro average. The tools disagree, and leaving out those that found nothing makes the value larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Macro {
-    /// Every class; one without detections counts 0. So do sed_scores_eval and sed_eval's event-based metrics.
+    /// Every class; one that has events but no detections counts 0. So do sed_scores_eval and sed_eval's event-based metrics.
     AllClasses,
     /// Classes that have both a detection and a reference, as in sed_eval's segment-based metrics, where F1 is undefined without.
     Detected,
