@@ -1,4 +1,9 @@
-use crate::{ClassStatistics, Error, GroundTruth, Intersection, Scores, intersection_statistics};
+use rayon::prelude::*;
+
+use crate::intersection::{
+    CROSS_TRIGGERS, Changes, FALSE_POSITIVES, TRUE_POSITIVES, Totals, changes_of_scores,
+};
+use crate::{Error, GroundTruth, Intersection, Scores};
 
 /// Parameters of a polyphonic sound detection score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,70 +104,99 @@ pub struct Psds {
 /// Whatever [`Error`] says about scores, ground truth and settings; a class without any event.
 pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Result<Psds, Error> {
     settings.check()?;
-    let statistics = intersection_statistics(scores, truth, settings.intersection)?;
-    if let Some(class) = statistics.iter().position(|class| class.num_reference == 0) {
+    let (reference, changes) = changes_of_scores(scores, truth, settings.intersection)?;
+    let totals = reference.totals(|_| 1);
+    if let Some(class) = totals.num_reference.iter().position(|events| *events == 0) {
         return Err(Error::NoReference {
             class: scores.classes()[class].clone(),
         });
     }
-    let hours = truth.durations.values().sum::<f64>() / settings.unit_seconds;
-    let curves: Vec<Vec<OperatingPoint>> = (0..statistics.len())
-        .map(|class| curve(&statistics, class, hours, settings))
+    let curves: Vec<Vec<OperatingPoint>> = changes
+        .par_iter()
+        .enumerate()
+        .map(|(class, changes)| {
+            let rates = Rates::new(class, &totals, settings);
+            let mut points = Vec::new();
+            changes.visit(
+                |_| 1,
+                |score, counts| rates.push(score, counts, &mut points),
+            );
+            curve(points, settings)
+        })
         .collect();
-    let by_class = curves
-        .iter()
-        .map(|points| area(points, settings.max_efpr))
-        .collect();
-    let combined = combine(&curves, settings);
-    let value = staircase(&combined.efpr, &combined.etpr) / settings.max_efpr;
-    Ok(Psds {
-        value,
-        by_class,
-        num_reference: statistics.iter().map(|class| class.num_reference).collect(),
-        curves,
-        combined,
-    })
+    Ok(of_curves(curves, totals.num_reference, settings))
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of events are far below 2^53"
-)]
-fn curve(
-    statistics: &[ClassStatistics],
-    class: usize,
-    units: f64,
+fn of_curves(
+    curves: Vec<Vec<OperatingPoint>>,
+    num_reference: Vec<u64>,
     settings: &PsdsSettings,
-) -> Vec<OperatingPoint> {
-    let own = &statistics[class];
-    // From the highest score down; the sort below keeps that order among equal points.
-    let mut points: Vec<OperatingPoint> = own
-        .points
-        .iter()
-        .map(|point| {
-            let mut efpr = point.false_positives as f64 / units;
-            if settings.intersection.cttc.is_some() && statistics.len() > 1 {
-                let rates: f64 = point
-                    .cross_triggers
-                    .iter()
-                    .zip(statistics)
-                    .enumerate()
-                    .filter(|(other, _)| *other != class)
-                    // By the time that the other class sounds, not by the time that this one does not.
-                    .map(|(_, (crossed, other))| {
-                        *crossed as f64 / (other.reference_time / settings.unit_seconds)
-                    })
-                    .sum();
-                efpr += settings.alpha_ct * rates / (statistics.len() - 1) as f64;
-            }
-            OperatingPoint {
-                tpr: point.true_positives as f64 / own.num_reference as f64,
-                efpr,
-                score: point.score,
-            }
-        })
-        .filter(|point| point.efpr <= settings.max_efpr)
-        .collect();
+) -> Psds {
+    let combined = combine(&curves, settings);
+    Psds {
+        value: staircase(&combined.efpr, &combined.etpr) / settings.max_efpr,
+        by_class: curves
+            .iter()
+            .map(|points| area(points, settings.max_efpr))
+            .collect(),
+        num_reference,
+        curves,
+        combined,
+    }
+}
+
+/// From counts to rates.
+struct Rates<'a> {
+    class: usize,
+    totals: &'a Totals,
+    settings: &'a PsdsSettings,
+    /// Length of all clips in units of time.
+    units: f64,
+}
+
+impl<'a> Rates<'a> {
+    fn new(class: usize, totals: &'a Totals, settings: &'a PsdsSettings) -> Self {
+        Self {
+            class,
+            totals,
+            settings,
+            units: totals.duration / settings.unit_seconds,
+        }
+    }
+
+    /// Appends the point with these counts, if it is within the largest effective false positive rate.
+    fn push(&self, score: f64, counts: &[i64], points: &mut Vec<OperatingPoint>) {
+        let mut efpr = counts[FALSE_POSITIVES] as f64 / self.units;
+        if efpr > self.settings.max_efpr {
+            return;
+        }
+        let crossed = &counts[CROSS_TRIGGERS..];
+        if crossed.len() > 1 {
+            let rates: f64 = crossed
+                .iter()
+                .zip(&self.totals.reference_time)
+                .enumerate()
+                .filter(|(other, _)| *other != self.class)
+                // By the time that the other class sounds, not by the time that this one does not.
+                .map(|(_, (crossed, time))| *crossed as f64 / (time / self.settings.unit_seconds))
+                .sum();
+            efpr += self.settings.alpha_ct * rates / (crossed.len() - 1) as f64;
+        }
+        let tpr = counts[TRUE_POSITIVES] as f64 / self.totals.num_reference[self.class] as f64;
+        // Where only the best points count, one that the last point beats need not be sorted with the others.
+        let beaten = self.settings.best_points_only
+            && points
+                .last()
+                .is_some_and(|last| last.tpr >= tpr && last.efpr <= efpr);
+        if efpr <= self.settings.max_efpr && !beaten {
+            points.push(OperatingPoint { tpr, efpr, score });
+        }
+    }
+}
+
+/// The curve of points that come from the highest score down.
+fn curve(mut points: Vec<OperatingPoint>, settings: &PsdsSettings) -> Vec<OperatingPoint> {
+    // A stable sort: equal points stay in that order.
     points.sort_by(|one, two| {
         one.efpr
             .total_cmp(&two.efpr)
