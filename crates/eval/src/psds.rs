@@ -54,6 +54,7 @@ impl PsdsSettings {
                 "a cross-trigger tolerance without alpha_ct has no effect: set alpha_ct above 0 or leave cttc out"
             }
             None if self.alpha_ct != 0.0 => "alpha_ct needs a cross-trigger tolerance (cttc)",
+            _ if self.alpha_ct < 0.0 => "alpha_ct is a weight and cannot be negative",
             _ if !(self.unit_seconds > 0.0 && self.max_efpr > 0.0) => {
                 "the unit of time and the largest effective false positive rate must be positive"
             }
@@ -115,13 +116,9 @@ pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Re
         .par_iter()
         .enumerate()
         .map(|(class, changes)| {
-            let rates = Rates::new(class, &totals, settings);
             let mut points = Vec::new();
-            changes.visit(
-                |_| 1,
-                |score, counts| rates.push(score, counts, &mut points),
-            );
-            curve(points, settings)
+            Rates::new(class, &totals, settings).curve(changes, |_| 1, &mut points);
+            points
         })
         .collect();
     Ok(of_curves(curves, totals.num_reference, settings))
@@ -145,8 +142,8 @@ fn of_curves(
     }
 }
 
-/// From counts to rates.
-struct Rates<'a> {
+/// From counts to rates and the curve that they draw.
+pub(crate) struct Rates<'a> {
     class: usize,
     totals: &'a Totals,
     settings: &'a PsdsSettings,
@@ -155,7 +152,7 @@ struct Rates<'a> {
 }
 
 impl<'a> Rates<'a> {
-    fn new(class: usize, totals: &'a Totals, settings: &'a PsdsSettings) -> Self {
+    pub(crate) fn new(class: usize, totals: &'a Totals, settings: &'a PsdsSettings) -> Self {
         Self {
             class,
             totals,
@@ -164,12 +161,32 @@ impl<'a> Rates<'a> {
         }
     }
 
-    /// Appends the point with these counts, if it is within the largest effective false positive rate.
-    fn push(&self, score: f64, counts: &[i64], points: &mut Vec<OperatingPoint>) {
-        let mut efpr = counts[FALSE_POSITIVES] as f64 / self.units;
-        if efpr > self.settings.max_efpr {
-            return;
-        }
+    /// Replaces `points` by the class's curve, each clip taken as often as `times` says.
+    pub(crate) fn curve(
+        &self,
+        changes: &Changes,
+        times: impl Fn(usize) -> u32,
+        points: &mut Vec<OperatingPoint>,
+    ) {
+        points.clear();
+        points.push(NOTHING);
+        changes.visit(times, |score, counts| {
+            if let Some(point) = self.point(score, counts) {
+                // Where only the best points count, one that the last one beats need not be sorted with the others.
+                let last = points.last().filter(|_| self.settings.best_points_only);
+                if last.is_none_or(|last| last.tpr < point.tpr || last.efpr > point.efpr) {
+                    points.push(point);
+                }
+            }
+        });
+        keep_curve(points, self.settings.best_points_only);
+    }
+
+    /// The point with these counts, if it is within the largest effective false positive rate.
+    fn point(&self, score: f64, counts: &[i64]) -> Option<OperatingPoint> {
+        let within = |efpr: &f64| *efpr <= self.settings.max_efpr;
+        // Cross-triggers only add to it.
+        let mut efpr = Some(counts[FALSE_POSITIVES] as f64 / self.units).filter(within)?;
         let crossed = &counts[CROSS_TRIGGERS..];
         if crossed.len() > 1 {
             let rates: f64 = crossed
@@ -182,53 +199,54 @@ impl<'a> Rates<'a> {
                 .sum();
             efpr += self.settings.alpha_ct * rates / (crossed.len() - 1) as f64;
         }
-        let tpr = counts[TRUE_POSITIVES] as f64 / self.totals.num_reference[self.class] as f64;
-        // Where only the best points count, one that the last point beats need not be sorted with the others.
-        let beaten = self.settings.best_points_only
-            && points
-                .last()
-                .is_some_and(|last| last.tpr >= tpr && last.efpr <= efpr);
-        if efpr <= self.settings.max_efpr && !beaten {
-            points.push(OperatingPoint { tpr, efpr, score });
-        }
+        Some(OperatingPoint {
+            tpr: counts[TRUE_POSITIVES] as f64 / self.totals.num_reference[self.class] as f64,
+            efpr: Some(efpr).filter(within)?,
+            score,
+        })
     }
 }
 
-/// The curve of points that come from the highest score down.
-fn curve(mut points: Vec<OperatingPoint>, settings: &PsdsSettings) -> Vec<OperatingPoint> {
+/// Above the highest score nothing is detected at all.
+const NOTHING: OperatingPoint = OperatingPoint {
+    tpr: 0.0,
+    efpr: 0.0,
+    score: f64::INFINITY,
+};
+
+/// Of points that come from the highest score down, keeps those of the curve, by effective false positive rate.
+fn keep_curve(points: &mut Vec<OperatingPoint>, best_points_only: bool) {
     // A stable sort: equal points stay in that order.
     points.sort_by(|one, two| {
         one.efpr
             .total_cmp(&two.efpr)
             .then(one.tpr.total_cmp(&two.tpr))
     });
-
-    // Above the highest score nothing is detected at all.
-    let mut kept = vec![OperatingPoint {
-        tpr: 0.0,
-        efpr: 0.0,
-        score: f64::INFINITY,
-    }];
-    for point in points {
-        let last = kept.last_mut().expect("begins with a point");
+    let mut kept = 0;
+    for place in 1..points.len() {
+        let (last, point) = (points[kept], points[place]);
         if point.efpr == last.efpr {
             // Of equal points the highest score stands for all; where every point is kept, the lowest.
-            if point.tpr > last.tpr || (!settings.best_points_only && point.tpr == last.tpr) {
-                *last = point;
+            if point.tpr > last.tpr || (!best_points_only && point.tpr == last.tpr) {
+                points[kept] = point;
             }
-        } else if !settings.best_points_only || point.tpr > last.tpr {
-            kept.push(point);
+        } else if !best_points_only || point.tpr > last.tpr {
+            kept += 1;
+            points[kept] = point;
         }
     }
-    kept
+    points.truncate(kept + 1);
 }
 
 /// Area under one class's curve up to `max_efpr`, divided by it: 0 before the first point, flat after the last.
-fn area(points: &[OperatingPoint], max_efpr: f64) -> f64 {
-    let mut efpr: Vec<f64> = points.iter().map(|point| point.efpr).collect();
-    efpr.push(max_efpr);
-    let tpr: Vec<f64> = points.iter().map(|point| point.tpr).collect();
-    staircase(&efpr, &tpr) / max_efpr
+pub(crate) fn area(points: &[OperatingPoint], max_efpr: f64) -> f64 {
+    let ends = points.iter().skip(1).map(|point| point.efpr);
+    let sum: f64 = points
+        .iter()
+        .zip(ends.chain([max_efpr]))
+        .map(|(point, end)| point.tpr * (end - point.efpr))
+        .sum();
+    sum / max_efpr
 }
 
 /// Σ yᵢ·(xᵢ₊₁ − xᵢ).

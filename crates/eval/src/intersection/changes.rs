@@ -15,16 +15,33 @@ pub(crate) const CROSS_TRIGGERS: usize = 2;
 
 /// All changes of one class, from the highest score down. Counts at every score are their running sums, with each clip taken once
 /// or, for a bootstrap replicate, as often as it was drawn: statistics, curves and replicates are all made from this.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Changes {
     sorted: Vec<Change>,
     num_counts: usize,
 }
 
 impl Changes {
-    /// Sorts what the clips gave, in any order, and adds up what a clip gave more than once for a score. A score at which no
-    /// clip's counts change in the end is not a change point.
-    pub(super) fn new(mut changes: Vec<Change>, num_counts: usize) -> Self {
+    pub(super) fn new(num_counts: usize) -> Self {
+        Self {
+            sorted: Vec::new(),
+            num_counts,
+        }
+    }
+
+    /// Where clips put their changes, in any order, before [`Changes::sort`].
+    pub(super) fn unsorted(&mut self) -> &mut Vec<Change> {
+        &mut self.sorted
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.sorted.clear();
+    }
+
+    /// Sorts, and adds up what a clip gave more than once for a score. A score at which no clip's counts change in the end is not
+    /// a change point.
+    pub(super) fn sort(&mut self) {
+        let changes = &mut self.sorted;
         changes.sort_unstable_by_key(|change| change.key);
         let (mut read, mut kept) = (0, 0);
         while read < changes.len() {
@@ -58,10 +75,6 @@ impl Changes {
             }
         }
         changes.truncate(kept);
-        Self {
-            sorted: changes,
-            num_counts,
-        }
     }
 
     /// Calls `point` with every change point's score and counts, from the highest score down, each clip taken as often as
@@ -132,16 +145,15 @@ mod tests {
             count: 1,
             delta,
         };
-        let changes = Changes::new(
-            vec![
-                change(0.5, 0, 1),
-                change(0.9, 1, 1),
-                change(0.5, 0, -1),
-                change(0.2, 0, 1),
-                change(0.2, 1, -1),
-            ],
-            2,
-        );
+        let mut changes = Changes::new(2);
+        changes.unsorted().extend([
+            change(0.5, 0, 1),
+            change(0.9, 1, 1),
+            change(0.5, 0, -1),
+            change(0.2, 0, 1),
+            change(0.2, 1, -1),
+        ]);
+        changes.sort();
         let mut points = Vec::new();
         changes.visit(|_| 1, |score, counts| points.push((score, counts.to_vec())));
         // Two clips that cancel each other are still a change.

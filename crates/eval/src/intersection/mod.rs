@@ -1,6 +1,11 @@
 //! Counting detections by how much they share with the reference (Bilen et al., "A Framework for the Robust Evaluation of Sound
 //! Event Detection", 2020), at every threshold at once.
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "tuning of event boxes is yet to call it")
+)]
+pub(crate) mod boxes;
 mod changes;
 mod reference;
 mod sweep;
@@ -120,7 +125,7 @@ pub(crate) fn changes_of_scores(
                 let mut changes = vec![Vec::new(); classes];
                 for (place, clip) in clips.iter().enumerate() {
                     let boundaries = clip.boundaries.iter().copied();
-                    sweep.begin(task * CLIPS_PER_TASK + place, boundaries);
+                    sweep.begin(task * CLIPS_PER_TASK + place, boundaries, None);
                     for (class, changes) in changes.iter_mut().enumerate() {
                         let column = clip.values.get(class..).unwrap_or_default();
                         sweep.class(class, column.iter().step_by(classes).copied(), changes);
@@ -134,8 +139,15 @@ pub(crate) fn changes_of_scores(
     let changes = (0..classes)
         .into_par_iter()
         .map(|class| {
-            let parts: Vec<&[Change]> = parts.iter().map(|part| part[class].as_slice()).collect();
-            Changes::new(parts.concat(), num_counts)
+            let mut changes = Changes::new(num_counts);
+            changes
+                .unsorted()
+                .reserve_exact(parts.iter().map(|part| part[class].len()).sum());
+            for part in &parts {
+                changes.unsorted().extend_from_slice(&part[class]);
+            }
+            changes.sort();
+            changes
         })
         .collect();
     Ok((reference, changes))

@@ -71,10 +71,24 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Begins a clip with these frame boundaries.
-    pub(super) fn begin(&mut self, clip: usize, boundaries: impl Iterator<Item = f64>) {
+    /// Begins a clip with these frame boundaries; for one class only, or for all.
+    pub(super) fn begin(
+        &mut self,
+        clip: usize,
+        boundaries: impl Iterator<Item = f64>,
+        only: Option<usize>,
+    ) {
         self.clip = clip;
         self.present = self.reference.present(clip);
+        if let Some(class) = only
+            && self.settings.cttc.is_none()
+        {
+            self.present = self
+                .present
+                .chunk_by(|_, _| false)
+                .find(|present| present[0].class == class)
+                .unwrap_or_default();
+        }
         self.boundaries.clear();
         self.boundaries.extend(boundaries.map(picoseconds));
         if self.tables.len() <= self.present.len() {
