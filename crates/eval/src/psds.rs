@@ -1,7 +1,5 @@
-use rayon::prelude::*;
-
 use crate::intersection::{
-    CROSS_TRIGGERS, Changes, FALSE_POSITIVES, TRUE_POSITIVES, Totals, changes_of_scores,
+    CROSS_TRIGGERS, Changes, FALSE_POSITIVES, Swept, TRUE_POSITIVES, Totals,
 };
 use crate::{Error, GroundTruth, Intersection, Scores};
 
@@ -105,22 +103,20 @@ pub struct Psds {
 /// Whatever [`Error`] says about scores, ground truth and settings; a class without any event.
 pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Result<Psds, Error> {
     settings.check()?;
-    let (reference, changes) = changes_of_scores(scores, truth, settings.intersection)?;
-    let totals = reference.totals(|_| 1);
+    let swept = Swept::new(scores, truth, settings.intersection)?;
+    let totals = swept.reference.totals(|_| 1);
     if let Some(class) = totals.num_reference.iter().position(|events| *events == 0) {
         return Err(Error::NoReference {
             class: scores.classes()[class].clone(),
         });
     }
-    let curves: Vec<Vec<OperatingPoint>> = changes
-        .par_iter()
-        .enumerate()
-        .map(|(class, changes)| {
-            let mut points = Vec::new();
-            Rates::new(class, &totals, settings).curve(changes, |_| 1, &mut points);
-            points
-        })
-        .collect();
+    // More than are within the largest effective false positive rate, by rounding up.
+    let most = (settings.max_efpr * totals.duration / settings.unit_seconds).ceil() as i64;
+    let curves = swept.by_class(most.saturating_add(1), |class, changes| {
+        let mut points = Vec::new();
+        Rates::new(class, &totals, settings).curve(changes, |_| 1, &mut points);
+        points
+    });
     Ok(of_curves(curves, totals.num_reference, settings))
 }
 

@@ -1,13 +1,48 @@
 /// What one clip adds to one of a class's counts when the threshold falls below a score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Change {
     /// Grows as scores fall.
-    pub(super) key: u64,
-    pub(super) clip: u32,
+    key: u64,
+    clip: u32,
     /// [`TRUE_POSITIVES`], [`FALSE_POSITIVES`], or [`CROSS_TRIGGERS`] and on: one for each class.
-    pub(super) count: u32,
-    pub(super) delta: i32,
+    count: u16,
+    delta: i16,
 }
+
+/// Sixteen bytes: there are millions of them.
+impl Change {
+    /// As much of `delta` as there is room for, and the rest: one frame of hours of audio may end very many runs.
+    #[inline]
+    pub(super) fn new(key: u64, clip: usize, count: usize, delta: i32) -> (Self, i32) {
+        let part = delta.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
+        let change = Self {
+            key,
+            clip: clip as u32,
+            count: count as u16,
+            delta: part as i16,
+        };
+        (change, delta - part)
+    }
+
+    pub(super) fn delta(self) -> i16 {
+        self.delta
+    }
+}
+
+/// Appends a change in as many parts as it needs, none if there is none.
+pub(super) fn push(changes: &mut Vec<Change>, key: u64, clip: usize, count: usize, delta: i32) {
+    let mut rest = delta;
+    while rest != 0 {
+        let (change, more) = Change::new(key, clip, count, rest);
+        changes.push(change);
+        rest = more;
+    }
+}
+
+/// What a [`Change`] has room for.
+pub(super) const MAX_CLASSES: usize = u16::MAX as usize - CROSS_TRIGGERS;
+
+const MAX_BUCKETS: usize = 4096;
 
 pub(crate) const TRUE_POSITIVES: usize = 0;
 pub(crate) const FALSE_POSITIVES: usize = 1;
@@ -38,11 +73,64 @@ impl Changes {
         self.sorted.clear();
     }
 
-    /// Sorts, and adds up what a clip gave more than once for a score. A score at which no clip's counts change in the end is not
-    /// a change point.
+    /// Takes the changes of these parts, in any order, in place of what was there, and sorts them. Stretches of scores in which
+    /// more than `most` false positives are certain stay unsorted: counts there are not those of a threshold, but have more than
+    /// `most` false positives as well.
+    pub(super) fn gather<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [Change]> + Clone,
+        most: i64,
+    ) {
+        let keys = || parts.clone().flatten().map(|change| change.key);
+        let number: usize = parts.clone().map(<[Change]>::len).sum();
+        let lowest = keys().min().unwrap_or(0);
+        let range = keys().max().unwrap_or(0) - lowest;
+        // A first pass into buckets that fit the nearest cache is faster than sorting all at once.
+        let buckets = (number / 32).clamp(1, MAX_BUCKETS).next_power_of_two();
+        let shift = (u64::BITS - range.leading_zeros()).saturating_sub(buckets.ilog2());
+        let bucket = |key: u64| (key - lowest).checked_shr(shift).unwrap_or(0) as usize;
+        let mut ends = vec![0_usize; buckets];
+        keys().for_each(|key| ends[bucket(key)] += 1);
+        let mut sum = 0;
+        for end in &mut ends {
+            // Where it begins, until it is filled.
+            sum += std::mem::replace(end, sum);
+        }
+        self.sorted.resize(number, Change::default());
+        for change in parts.flatten() {
+            let place = &mut ends[bucket(change.key)];
+            self.sorted[*place] = *change;
+            *place += 1;
+        }
+        let (mut begin, mut wrong) = (0, 0);
+        for end in ends {
+            let bucket = &mut self.sorted[begin..end];
+            begin = end;
+            let (mut fewer, mut more) = (0, 0);
+            for change in &*bucket {
+                let delta =
+                    i64::from(change.delta) * i64::from(change.count == FALSE_POSITIVES as u16);
+                fewer += delta.min(0);
+                more += delta.max(0);
+            }
+            if wrong + fewer <= most {
+                bucket.sort_unstable_by_key(|change| change.key);
+            }
+            wrong += fewer + more;
+        }
+        self.add_up();
+    }
+
+    /// Sorts what [`Changes::unsorted`] was given.
     pub(super) fn sort(&mut self) {
+        self.sorted.sort_unstable_by_key(|change| change.key);
+        self.add_up();
+    }
+
+    /// Adds up what a clip gave more than once for a score. A score at which no clip's counts change in the end is not a change
+    /// point.
+    fn add_up(&mut self) {
         let changes = &mut self.sorted;
-        changes.sort_unstable_by_key(|change| change.key);
         let (mut read, mut kept) = (0, 0);
         while read < changes.len() {
             let key = changes[read].key;
@@ -60,16 +148,18 @@ impl Changes {
             }
             changes[read..end].sort_unstable_by_key(|change| (change.clip, change.count));
             while read < end {
-                let mut sum = changes[read];
-                read += 1;
-                while read < end
-                    && (changes[read].clip, changes[read].count) == (sum.clip, sum.count)
-                {
-                    sum.delta += changes[read].delta;
-                    read += 1;
-                }
-                if sum.delta != 0 {
-                    changes[kept] = sum;
+                let first = changes[read];
+                let same =
+                    |change: &&Change| (change.clip, change.count) == (first.clip, first.count);
+                let of_count = changes[read..end].iter().take_while(same);
+                let (parts, mut rest) = of_count.fold((0, 0), |(parts, sum), change| {
+                    (parts + 1, sum + i32::from(change.delta))
+                });
+                read += parts;
+                while rest != 0 {
+                    // Never more parts than there were.
+                    (changes[kept], rest) =
+                        Change::new(key, first.clip as usize, first.count.into(), rest);
                     kept += 1;
                 }
             }

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 pub(crate) use changes::{CROSS_TRIGGERS, Changes, FALSE_POSITIVES, TRUE_POSITIVES};
 pub(crate) use reference::{Reference, Totals};
 
-use self::changes::Change;
+use self::changes::{Change, MAX_CLASSES};
 use self::sweep::Sweep;
 use crate::{Error, GroundTruth, Scores};
 
@@ -65,35 +65,28 @@ pub fn intersection_statistics(
     truth: &GroundTruth,
     settings: Intersection,
 ) -> Result<Vec<ClassStatistics>, Error> {
-    let (reference, changes) = changes_of_scores(scores, truth, settings)?;
-    let totals = reference.totals(|_| 1);
-    Ok(changes
-        .into_par_iter()
-        .enumerate()
-        .map(|(class, changes)| {
-            let mut points = Vec::new();
-            changes.visit(
-                |_| 1,
-                |score, counts| {
-                    points.push(ChangePoint {
-                        score,
-                        true_positives: count(counts[TRUE_POSITIVES]),
-                        false_positives: count(counts[FALSE_POSITIVES]),
-                        cross_triggers: counts[CROSS_TRIGGERS..]
-                            .iter()
-                            .copied()
-                            .map(count)
-                            .collect(),
-                    });
-                },
-            );
-            ClassStatistics {
-                points,
-                num_reference: totals.num_reference[class],
-                reference_time: totals.reference_time[class],
-            }
-        })
-        .collect())
+    let swept = Swept::new(scores, truth, settings)?;
+    let totals = swept.reference.totals(|_| 1);
+    Ok(swept.by_class(i64::MAX, |class, changes| {
+        let mut points = Vec::new();
+        changes.visit(
+            |_| 1,
+            |score, counts| {
+                let count = |place: usize| count(counts[place]);
+                points.push(ChangePoint {
+                    score,
+                    true_positives: count(TRUE_POSITIVES),
+                    false_positives: count(FALSE_POSITIVES),
+                    cross_triggers: (CROSS_TRIGGERS..counts.len()).map(count).collect(),
+                });
+            },
+        );
+        ClassStatistics {
+            points,
+            num_reference: totals.num_reference[class],
+            reference_time: totals.reference_time[class],
+        }
+    }))
 }
 
 /// Running sums of what each clip has at a score minus what it had before, so never negative.
@@ -104,53 +97,73 @@ fn count(sum: i64) -> u64 {
 /// Clips that one task takes at a time.
 const CLIPS_PER_TASK: usize = 32;
 
-/// The ground truth by number, and the changes of every class, in column order.
-pub(crate) fn changes_of_scores(
-    scores: &Scores,
-    truth: &GroundTruth,
+/// The changes of every clip and class, before they are sorted.
+pub(crate) struct Swept {
+    pub(crate) reference: Reference,
     settings: Intersection,
-) -> Result<(Reference, Vec<Changes>), Error> {
-    truth.check(scores)?;
-    let classes = scores.classes().len();
-    let clips = scores.clips().iter().map(|clip| clip.clip.as_str());
-    let reference = Reference::new(truth, scores.classes(), clips);
-    // By task, then by class.
-    let parts: Vec<Vec<Vec<Change>>> = scores
-        .clips()
-        .par_chunks(CLIPS_PER_TASK)
-        .enumerate()
-        .map_init(
-            || Sweep::new(&reference, settings),
-            |sweep, (task, clips)| {
-                let mut changes = vec![Vec::new(); classes];
-                for (place, clip) in clips.iter().enumerate() {
-                    let boundaries = clip.boundaries.iter().copied();
-                    sweep.begin(task * CLIPS_PER_TASK + place, boundaries, None);
-                    for (class, changes) in changes.iter_mut().enumerate() {
-                        let column = clip.values.get(class..).unwrap_or_default();
-                        sweep.class(class, column.iter().step_by(classes).copied(), changes);
+    /// By task, then by class.
+    parts: Vec<Vec<Vec<Change>>>,
+}
+
+impl Swept {
+    pub(crate) fn new(
+        scores: &Scores,
+        truth: &GroundTruth,
+        settings: Intersection,
+    ) -> Result<Self, Error> {
+        truth.check(scores)?;
+        let classes = scores.classes().len();
+        if classes > MAX_CLASSES {
+            return Err(Error::Settings(format!(
+                "{classes} classes, expected at most {MAX_CLASSES}"
+            )));
+        }
+        let clips = scores.clips().iter().map(|clip| clip.clip.as_str());
+        let reference = Reference::new(truth, scores.classes(), clips);
+        let parts = scores
+            .clips()
+            .par_chunks(CLIPS_PER_TASK)
+            .enumerate()
+            .map_init(
+                || Sweep::new(&reference, settings),
+                |sweep, (task, clips)| {
+                    let mut changes = vec![Vec::new(); classes];
+                    for (place, clip) in clips.iter().enumerate() {
+                        let boundaries = clip.boundaries.iter().copied();
+                        sweep.begin(task * CLIPS_PER_TASK + place, boundaries, None);
+                        for (class, changes) in changes.iter_mut().enumerate() {
+                            let column = clip.values.get(class..).unwrap_or_default();
+                            sweep.class(class, column.iter().step_by(classes).copied(), changes);
+                        }
                     }
-                }
-                changes
-            },
-        )
-        .collect();
-    let num_counts = num_counts(classes, settings);
-    let changes = (0..classes)
-        .into_par_iter()
-        .map(|class| {
-            let mut changes = Changes::new(num_counts);
-            changes
-                .unsorted()
-                .reserve_exact(parts.iter().map(|part| part[class].len()).sum());
-            for part in &parts {
-                changes.unsorted().extend_from_slice(&part[class]);
-            }
-            changes.sort();
-            changes
+                    changes
+                },
+            )
+            .collect();
+        Ok(Self {
+            reference,
+            settings,
+            parts,
         })
-        .collect();
-    Ok((reference, changes))
+    }
+
+    /// Hands every class's sorted changes to `make`, and returns what it makes in column order. The changes may be taken; what is
+    /// left serves the next class. Counts with more than `most` false positives are not wanted ([`Changes::gather`]).
+    pub(crate) fn by_class<T: Send>(
+        &self,
+        most: i64,
+        make: impl Fn(usize, &mut Changes) -> T + Sync,
+    ) -> Vec<T> {
+        let empty = || Changes::new(num_counts(self.reference.num_classes(), self.settings));
+        (0..self.reference.num_classes())
+            .into_par_iter()
+            .map_init(empty, |changes, class| {
+                let parts = self.parts.iter().map(|part| part[class].as_slice());
+                changes.gather(parts, most);
+                make(class, changes)
+            })
+            .collect()
+    }
 }
 
 fn num_counts(classes: usize, settings: Intersection) -> usize {

@@ -6,7 +6,7 @@
 //! counts for is added at its lowest score and taken away where it is swallowed.
 
 use super::Intersection;
-use super::changes::{CROSS_TRIGGERS, Change, FALSE_POSITIVES, TRUE_POSITIVES, key};
+use super::changes::{CROSS_TRIGGERS, Change, FALSE_POSITIVES, TRUE_POSITIVES, key, push};
 use super::reference::{Present, Reference};
 use super::time::{at_least, picoseconds};
 
@@ -20,12 +20,18 @@ pub(super) struct Sweep<'a> {
     boundaries: Vec<i64>,
     /// One table for each class that sounds in the clip, then one for those that do not.
     tables: Vec<Table>,
-    /// Runs that the next frame may make longer; scores grow towards the top.
+    /// One class's scores, and minus infinity after the last frame.
+    scores: Vec<f64>,
+    /// Runs that the next frame may make longer; scores grow towards the top. At the bottom, all frames.
     open: Vec<Open>,
-    /// For each open run, what the runs in it that it swallows count for: false positives, then cross-triggers by table.
-    inside: Vec<i32>,
+    /// For each open run and table, cross-triggers among the runs in it that it swallows.
+    crossed: Vec<i32>,
     /// Time that true positives share with events, as it comes and goes.
     covers: Vec<Cover>,
+    /// How much of each event they cover.
+    covered: Vec<i64>,
+    /// Cross-triggers, and what has no room in one [`Change`].
+    rest: Vec<Change>,
 }
 
 /// The events of one class, seen from the frame boundaries.
@@ -37,9 +43,12 @@ struct Table {
     first_event: Vec<u32>,
 }
 
+#[derive(Clone, Copy)]
 struct Open {
     score: f64,
     start: usize,
+    /// False positives among the runs in it that it swallows.
+    wrong: i32,
 }
 
 /// A run of frames with at least `score`, swallowed below.
@@ -50,9 +59,10 @@ struct Run {
     swallowed_at: f64,
 }
 
+#[derive(Clone, Copy)]
 struct Cover {
-    event: usize,
     key: u64,
+    event: usize,
     time: i64,
 }
 
@@ -65,9 +75,12 @@ impl<'a> Sweep<'a> {
             present: &[],
             boundaries: Vec::new(),
             tables: Vec::new(),
+            scores: Vec::new(),
             open: Vec::new(),
-            inside: Vec::new(),
+            crossed: Vec::new(),
             covers: Vec::new(),
+            covered: Vec::new(),
+            rest: Vec::new(),
         }
     }
 
@@ -106,102 +119,158 @@ impl<'a> Sweep<'a> {
     pub(super) fn class(
         &mut self,
         class: usize,
-        scores: impl Iterator<Item = f64> + Clone,
+        scores: impl Iterator<Item = f64>,
         changes: &mut Vec<Change>,
     ) {
+        // The frame after the last one ends every run.
+        self.scores.clear();
+        self.scores.extend(scores.chain([f64::NEG_INFINITY]));
         let own = self
             .present
             .iter()
             .position(|present| present.class == class)
             .unwrap_or(self.present.len());
-        let width = if self.settings.cttc.is_some() {
-            1 + self.present.len()
-        } else {
-            1
-        };
+        self.runs(own, changes);
+        if own < self.present.len() {
+            self.found_events(own, changes);
+        }
+        changes.append(&mut self.rest);
+    }
+
+    fn runs(&mut self, own: usize, changes: &mut Vec<Change>) {
         self.covers.clear();
         self.open.clear();
-        // The frame after the last one ends every run.
-        let frames = scores.clone().chain(std::iter::once(f64::NEG_INFINITY));
-        for (frame, score) in frames.enumerate() {
-            let mut start = frame;
-            while let Some(run) = self.open.pop_if(|run| run.score > score) {
-                let below = self.open.last().map(|below| below.score);
+        let mut top = Open {
+            score: f64::NEG_INFINITY,
+            start: 0,
+            wrong: 0,
+        };
+        self.no_cross_triggers();
+        // A run changes false positives once at most. Room for all is made first: to write every time and to step on only after
+        // a change is faster than to ask first, since the answer is hard to foresee.
+        let mut end = changes.len();
+        changes.resize(end + self.scores.len(), Change::default());
+        for frame in 0..self.scores.len() {
+            let score = self.scores[frame];
+            let mut grown = Open {
+                score,
+                start: frame,
+                wrong: 0,
+            };
+            let mut fresh = true;
+            while top.score > score {
+                let below = self.open.pop().unwrap_or(top);
                 let run = Run {
-                    start: run.start,
+                    start: top.start,
                     end: frame,
-                    score: run.score,
-                    swallowed_at: below.map_or(score, |below| below.max(score)),
+                    score: top.score,
+                    swallowed_at: below.score.max(score),
                 };
-                let depth = self.open.len();
-                self.close(&run, own, width, depth, changes);
-                if below.is_some_and(|below| below >= score) {
-                    // The run below swallows it.
-                    let (lower, upper) = self.inside.split_at_mut(depth * width);
-                    for (sum, add) in lower[(depth - 1) * width..].iter_mut().zip(upper) {
-                        *sum += *add;
+                let is_true = self.is_true(&run, own);
+                let wrong = i32::from(!is_true);
+                let (change, rest) = Change::new(
+                    key(run.score),
+                    self.clip,
+                    FALSE_POSITIVES,
+                    wrong - top.wrong,
+                );
+                changes[end] = change;
+                end += usize::from(change.delta() != 0);
+                if rest != 0 {
+                    push(
+                        &mut self.rest,
+                        key(run.score),
+                        self.clip,
+                        FALSE_POSITIVES,
+                        rest,
+                    );
+                }
+                if let Some(cttc) = self.settings.cttc {
+                    self.cross_triggers(&run, own, cttc, is_true);
+                    if below.score >= score {
+                        self.swallow_cross_triggers();
                     }
+                }
+                if is_true {
+                    self.cover(&run, own);
+                }
+                if below.score >= score {
+                    // The run below swallows it.
+                    top = Open {
+                        wrong: below.wrong + wrong,
+                        ..below
+                    };
                 } else {
                     // A run that begins with it and has this frame swallows it.
-                    start = run.start;
+                    grown.start = run.start;
+                    grown.wrong = wrong;
+                    fresh = false;
+                    top = below;
                 }
             }
-            if score > f64::NEG_INFINITY && self.open.last().is_none_or(|run| run.score < score) {
-                let row = self.open.len() * width;
-                if start == frame {
-                    if self.inside.len() < row + width {
-                        self.inside.resize(row + width, 0);
-                    }
-                    self.inside[row..row + width].fill(0);
+            if top.score < score {
+                self.open.push(top);
+                top = grown;
+                if fresh && self.settings.cttc.is_some() {
+                    self.no_cross_triggers();
                 }
-                self.open.push(Open { score, start });
             }
         }
-        if own < self.present.len() {
-            self.found_events(own, scores, changes);
+        changes.truncate(end);
+    }
+
+    /// Where the row of the run at the top begins, with this many runs below it.
+    fn row(&self, depth: usize) -> usize {
+        depth * self.present.len()
+    }
+
+    fn no_cross_triggers(&mut self) {
+        let row = self.row(self.open.len());
+        let end = row + self.present.len();
+        if self.crossed.len() < end {
+            self.crossed.resize(end, 0);
+        }
+        self.crossed[row..end].fill(0);
+    }
+
+    /// Counts the cross-triggers of the run that was taken from the top, less those that it swallows, and leaves them in their
+    /// place.
+    fn cross_triggers(&mut self, run: &Run, own: usize, cttc: f64, is_true: bool) {
+        let row = self.row(self.open.len() + 1);
+        let length = self.length(run);
+        for (table, present) in self.present.iter().enumerate() {
+            if table == own {
+                continue;
+            }
+            let now = i32::from(!is_true && at_least(self.tables[table].shared(run), cttc, length));
+            let delta = now - std::mem::replace(&mut self.crossed[row + table], now);
+            if delta != 0 {
+                let count = CROSS_TRIGGERS + present.class;
+                push(&mut self.rest, key(run.score), self.clip, count, delta);
+            }
         }
     }
 
-    /// Counts a run that cannot grow, less what it swallows; leaves what it counts for where that was.
-    fn close(
-        &mut self,
-        run: &Run,
-        own: usize,
-        width: usize,
-        depth: usize,
-        changes: &mut Vec<Change>,
-    ) {
-        let clip = self.clip as u32;
-        let length = self.boundaries[run.end] - self.boundaries[run.start];
-        let shared = self.tables[own].shared(run);
-        let is_true = at_least(shared, self.settings.dtc, length);
-        let inside = &mut self.inside[depth * width..(depth + 1) * width];
-        let mut count = |place: usize, count: usize, now: bool| {
-            let now = i32::from(now);
-            let delta = now - inside[place];
-            inside[place] = now;
-            if delta != 0 {
-                changes.push(Change {
-                    key: key(run.score),
-                    clip,
-                    count: count as u32,
-                    delta,
-                });
-            }
-        };
-        count(0, FALSE_POSITIVES, !is_true);
-        if let Some(cttc) = self.settings.cttc {
-            for (table, present) in self.present.iter().enumerate() {
-                if table != own {
-                    let crosses =
-                        !is_true && at_least(self.tables[table].shared(run), cttc, length);
-                    count(1 + table, CROSS_TRIGGERS + present.class, crosses);
-                }
-            }
+    /// Hands the cross-triggers of the run that was taken from the top to the run below.
+    fn swallow_cross_triggers(&mut self) {
+        let depth = self.open.len();
+        let (below, taken) = (self.row(depth), self.row(depth + 1));
+        let (lower, upper) = self.crossed.split_at_mut(taken);
+        for (sum, add) in lower[below..].iter_mut().zip(upper) {
+            *sum += *add;
         }
-        if is_true && shared > 0 {
-            self.cover(run, own);
-        }
+    }
+
+    fn is_true(&self, run: &Run, own: usize) -> bool {
+        at_least(
+            self.tables[own].shared(run),
+            self.settings.dtc,
+            self.length(run),
+        )
+    }
+
+    fn length(&self, run: &Run) -> i64 {
+        self.boundaries[run.end] - self.boundaries[run.start]
     }
 
     /// Notes which events a true positive covers, and from which score to which.
@@ -229,50 +298,46 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Follows the covered time of each event from the highest score down.
-    fn found_events(
-        &mut self,
-        own: usize,
-        scores: impl Iterator<Item = f64>,
-        changes: &mut Vec<Change>,
-    ) {
+    /// Follows the covered time of the events from the highest score down.
+    fn found_events(&mut self, own: usize, changes: &mut Vec<Change>) {
         let gtc = self.settings.gtc;
         let events = self.reference.events(&self.present[own]);
-        let clip = self.clip as u32;
-        let mut change = |key: u64, delta: i32| {
-            changes.push(Change {
-                key,
-                clip,
-                count: TRUE_POSITIVES as u32,
-                delta,
-            });
-        };
+        let is_found =
+            |event: usize, covered: i64| at_least(covered, gtc, events[event].1 - events[event].0);
         // An event that needs no time at all (shorter than a microsecond, or no tolerance) is found with the first frame.
-        let for_nothing = |(onset, offset): &(i64, i64)| at_least(0, gtc, offset - onset);
-        let free = events.iter().filter(|event| for_nothing(event)).count();
+        let free = (0..events.len())
+            .filter(|event| is_found(*event, 0))
+            .count();
         if free > 0 {
-            let highest = scores.fold(f64::NEG_INFINITY, f64::max);
+            let highest = self
+                .scores
+                .iter()
+                .copied()
+                .fold(f64::NEG_INFINITY, f64::max);
             if highest > f64::NEG_INFINITY {
-                change(key(highest), free as i32);
+                push(
+                    changes,
+                    key(highest),
+                    self.clip,
+                    TRUE_POSITIVES,
+                    free as i32,
+                );
             }
         }
+        self.covered.clear();
+        self.covered.resize(events.len(), 0);
         self.covers
-            .sort_unstable_by_key(|cover| (cover.event, cover.key));
-        for of_event in self.covers.chunk_by(|one, two| one.event == two.event) {
-            let event = &events[of_event[0].event];
-            if for_nothing(event) {
-                continue;
-            }
-            let length = event.1 - event.0;
-            let (mut covered, mut found) = (0, false);
-            for at_score in of_event.chunk_by(|one, two| one.key == two.key) {
-                covered += at_score.iter().map(|cover| cover.time).sum::<i64>();
-                let now = at_least(covered, gtc, length);
-                if now != found {
-                    change(at_score[0].key, if now { 1 } else { -1 });
-                    found = now;
-                }
-            }
+            .sort_unstable_by_key(|cover| (cover.key, cover.event));
+        for group in self
+            .covers
+            .chunk_by(|one, two| (one.key, one.event) == (two.key, two.event))
+        {
+            let Cover { key, event, .. } = group[0];
+            let before = self.covered[event];
+            let now = before + group.iter().map(|cover| cover.time).sum::<i64>();
+            self.covered[event] = now;
+            let delta = i32::from(is_found(event, now)) - i32::from(is_found(event, before));
+            push(changes, key, self.clip, TRUE_POSITIVES, delta);
         }
     }
 }
