@@ -8,7 +8,9 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use eval::{ClipScores, GroundTruth, PsdsSettings, Scores, SoundEvent, psds};
+use eval::{
+    Bootstrap, ClipScores, GroundTruth, PsdsSettings, Scores, SoundEvent, psds, psds_intervals,
+};
 
 const CLIPS: usize = 1168;
 const FRAMES: usize = 156;
@@ -46,6 +48,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let value = psds(&scores, &truth, &settings)?.value;
         report(&format!("{name} ({value:.4})"), RUNS, || {
             psds(&scores, &truth, &settings).map(|found| found.value)
+        });
+        let bootstrap = Bootstrap {
+            replicates: 100,
+            ..Bootstrap::default()
+        };
+        report(&format!("{name}, 100 bootstrap replicates"), 3, || {
+            psds_intervals(&scores, &truth, &settings, &bootstrap)
         });
     }
     // The floor, on one thread.

@@ -1,7 +1,7 @@
 use crate::intersection::{
     CROSS_TRIGGERS, Changes, FALSE_POSITIVES, Swept, TRUE_POSITIVES, Totals,
 };
-use crate::{Error, GroundTruth, Intersection, Scores};
+use crate::{Bootstrap, Error, GroundTruth, Intersection, Intervals, Scores};
 
 /// Parameters of a polyphonic sound detection score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,14 +102,7 @@ pub struct Psds {
 /// # Errors
 /// Whatever [`Error`] says about scores, ground truth and settings; a class without any event.
 pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Result<Psds, Error> {
-    settings.check()?;
-    let swept = Swept::new(scores, truth, settings.intersection)?;
-    let totals = swept.reference.totals(|_| 1);
-    if let Some(class) = totals.num_reference.iter().position(|events| *events == 0) {
-        return Err(Error::NoReference {
-            class: scores.classes()[class].clone(),
-        });
-    }
+    let (swept, totals) = swept(scores, truth, settings)?;
     // More than are within the largest effective false positive rate, by rounding up.
     let most = (settings.max_efpr * totals.duration / settings.unit_seconds).ceil() as i64;
     let curves = swept.by_class(most.saturating_add(1), |class, changes| {
@@ -118,6 +111,113 @@ pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Re
         points
     });
     Ok(of_curves(curves, totals.num_reference, settings))
+}
+
+/// PSDS from these thresholds only, as tools compute it that are given a list of operating points: the same curves, but without
+/// the points between. A frame is active where its score is above the threshold.
+///
+/// # Errors
+/// As [`psds`]; no threshold, or one that is not a number.
+pub fn psds_at_thresholds(
+    scores: &Scores,
+    truth: &GroundTruth,
+    thresholds: &[f64],
+    settings: &PsdsSettings,
+) -> Result<Psds, Error> {
+    if thresholds.is_empty() || thresholds.iter().any(|threshold| threshold.is_nan()) {
+        return Err(Error::Settings(format!(
+            "thresholds are {thresholds:?}, expected one number or more"
+        )));
+    }
+    let mut falling = thresholds.to_vec();
+    falling.sort_by(|one, two| two.total_cmp(one));
+    let (swept, totals) = swept(scores, truth, settings)?;
+    let curves = swept.by_class(i64::MAX, |class, changes| {
+        let rates = Rates::new(class, &totals, settings);
+        let mut points = vec![NOTHING];
+        let mut left = falling.iter().peekable();
+        // The counts at a threshold are those of the last change point above it.
+        let mut above = Some(NOTHING);
+        changes.visit(
+            |_| 1,
+            |score, counts| {
+                while left.next_if(|threshold| **threshold >= score).is_some() {
+                    points.extend(above);
+                }
+                above = rates.point(score, counts);
+            },
+        );
+        if left.next().is_some() {
+            points.extend(above);
+        }
+        keep_curve(&mut points, settings.best_points_only);
+        points
+    });
+    Ok(of_curves(curves, totals.num_reference, settings))
+}
+
+/// How far [`psds`] would move with other clips. A replicate in which a class has no event is drawn anew.
+///
+/// # Errors
+/// As [`psds`] and [`Bootstrap::intervals`].
+pub fn psds_intervals(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+    bootstrap: &Bootstrap,
+) -> Result<Intervals, Error> {
+    let statistic = replicate(scores, truth, settings)?;
+    let intervals = bootstrap.intervals(scores.clips().len(), statistic)?;
+    Ok(Intervals::of(intervals))
+}
+
+/// The score and each class's own, each clip taken as often as the slice says; `None` if a class has no event.
+pub(crate) fn replicate(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+) -> Result<impl Fn(&[u32]) -> Option<Vec<f64>> + Sync, Error> {
+    let (swept, _) = swept(scores, truth, settings)?;
+    let changes = swept.by_class(i64::MAX, |_, changes| changes.take());
+    let (reference, settings) = (swept.reference, *settings);
+    Ok(move |times: &[u32]| {
+        let totals = reference.totals(|clip| times[clip]);
+        if totals.num_reference.contains(&0) {
+            return None;
+        }
+        let curves = changes
+            .iter()
+            .enumerate()
+            .map(|(class, changes)| {
+                let mut points = Vec::new();
+                Rates::new(class, &totals, &settings).curve(
+                    changes,
+                    |clip| times[clip],
+                    &mut points,
+                );
+                points
+            })
+            .collect();
+        let score = of_curves(curves, totals.num_reference, &settings);
+        Some([&[score.value], score.by_class.as_slice()].concat())
+    })
+}
+
+/// Everything that curves are made from.
+fn swept(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+) -> Result<(Swept, Totals), Error> {
+    settings.check()?;
+    let swept = Swept::new(scores, truth, settings.intersection)?;
+    let totals = swept.reference.totals(|_| 1);
+    if let Some(class) = totals.num_reference.iter().position(|events| *events == 0) {
+        return Err(Error::NoReference {
+            class: scores.classes()[class].clone(),
+        });
+    }
+    Ok((swept, totals))
 }
 
 fn of_curves(

@@ -121,6 +121,14 @@ impl Changes {
         self.add_up();
     }
 
+    /// Leaves none.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            sorted: std::mem::take(&mut self.sorted),
+            num_counts: self.num_counts,
+        }
+    }
+
     /// Sorts what [`Changes::unsorted`] was given.
     pub(super) fn sort(&mut self) {
         self.sorted.sort_unstable_by_key(|change| change.key);

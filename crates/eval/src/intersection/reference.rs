@@ -92,10 +92,6 @@ impl Reference {
         self.num_classes
     }
 
-    pub(crate) fn num_clips(&self) -> usize {
-        self.durations.len()
-    }
-
     /// The classes that sound in a clip.
     pub(super) fn present(&self, clip: usize) -> &[Present] {
         &self.present[self.first[clip]..self.first[clip + 1]]
