@@ -12,6 +12,7 @@
 //!   [`clip_counts`].
 //! - [`median_filter`]: the usual post-processing before scoring.
 //! - [`detections()`]: from frame scores to events.
+//! - [`bounding_boxes`], [`tune`]: change-detection based sound event bounding boxes (cSEBBs).
 
 mod auroc;
 mod bootstrap;
@@ -24,6 +25,7 @@ mod median;
 mod psds;
 mod reference;
 mod scores;
+mod sebbs;
 
 pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc, segment_auroc_intervals};
 pub use bootstrap::{Bootstrap, Interval, Intervals};
@@ -42,4 +44,8 @@ pub use psds::{
 };
 pub use reference::GroundTruth;
 pub use scores::{ClipScores, Scores};
+pub use sebbs::{
+    BoundingBox, Boxes, ClipBoxes, MergeLimits, SebbSettings, Segments, Tuned, TuningGrid,
+    TuningMetric, bounding_boxes, change_segments, tune,
+};
 pub use types::SoundEvent;

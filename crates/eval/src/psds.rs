@@ -46,7 +46,7 @@ impl PsdsSettings {
         ..Self::PSDS1
     };
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = match self.intersection.cttc {
             Some(_) if self.alpha_ct == 0.0 => {
                 "a cross-trigger tolerance without alpha_ct has no effect: set alpha_ct above 0 or leave cttc out"
