@@ -103,9 +103,7 @@ pub struct Psds {
 /// Whatever [`Error`] says about scores, ground truth and settings; a class without any event.
 pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Result<Psds, Error> {
     let (swept, totals) = swept(scores, truth, settings)?;
-    // More than are within the largest effective false positive rate, by rounding up.
-    let most = (settings.max_efpr * totals.duration / settings.unit_seconds).ceil() as i64;
-    let curves = swept.by_class(most.saturating_add(1), |class, changes| {
+    let curves = swept.by_class(most_false_positives(&totals, settings), |class, changes| {
         let mut points = Vec::new();
         Rates::new(class, &totals, settings).curve(changes, |_| 1, &mut points);
         points
@@ -220,6 +218,13 @@ fn swept(
     Ok((swept, totals))
 }
 
+/// No fewer than the largest effective false positive rate allows.
+fn most_false_positives(totals: &Totals, settings: &PsdsSettings) -> i64 {
+    let most = settings.max_efpr * totals.duration / settings.unit_seconds;
+    // One more, whatever the rounding.
+    (most.ceil() as i64).saturating_add(1)
+}
+
 fn of_curves(
     curves: Vec<Vec<OperatingPoint>>,
     num_reference: Vec<u64>,
@@ -245,6 +250,7 @@ pub(crate) struct Rates<'a> {
     settings: &'a PsdsSettings,
     /// Length of all clips in units of time.
     units: f64,
+    most_false_positives: i64,
 }
 
 impl<'a> Rates<'a> {
@@ -254,6 +260,7 @@ impl<'a> Rates<'a> {
             totals,
             settings,
             units: totals.duration / settings.unit_seconds,
+            most_false_positives: most_false_positives(totals, settings),
         }
     }
 
@@ -280,6 +287,10 @@ impl<'a> Rates<'a> {
 
     /// The point with these counts, if it is within the largest effective false positive rate.
     fn point(&self, score: f64, counts: &[i64]) -> Option<OperatingPoint> {
+        // Most points of a bad threshold end here, before any division.
+        if counts[FALSE_POSITIVES] > self.most_false_positives {
+            return None;
+        }
         let within = |efpr: &f64| *efpr <= self.settings.max_efpr;
         // Cross-triggers only add to it.
         let mut efpr = Some(counts[FALSE_POSITIVES] as f64 / self.units).filter(within)?;
