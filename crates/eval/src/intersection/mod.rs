@@ -1,10 +1,6 @@
 //! Counting detections by how much they share with the reference (Bilen et al., "A Framework for the Robust Evaluation of Sound
 //! Event Detection", 2020), at every threshold at once.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "tuning of event boxes is yet to call it")
-)]
 pub(crate) mod boxes;
 mod changes;
 mod reference;
