@@ -68,6 +68,33 @@ fn psds_with_every_parameter_set() {
     assert!(checked >= 33, "only {checked} parameter sets found");
 }
 
+/// `psds_eval` scores a list of operating points instead of every one.
+#[test]
+fn psds_at_given_thresholds() {
+    for case in cases("expected_operating_points.json") {
+        let (scores, truth) = (scores(&case), truth(&case));
+        let text = fs::read_to_string(case.join("expected_operating_points.json")).unwrap();
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        for (name, base) in [
+            ("psds1", PsdsSettings::PSDS1),
+            ("psds2", PsdsSettings::PSDS2),
+        ] {
+            let wanted = &expected[name];
+            let number = |name: &str| wanted["params"][name].as_f64().unwrap();
+            let settings = PsdsSettings {
+                alpha_ct: number("alpha_ct"),
+                alpha_st: number("alpha_st"),
+                max_efpr: number("max_efpr"),
+                ..base
+            };
+            let thresholds = numbers(&wanted["params"]["thresholds"]);
+            let got = eval::psds_at_thresholds(&scores, &truth, &thresholds, &settings).unwrap();
+            let what = format!("{}, {name}", case.display());
+            assert_close(&what, got.value, self::number(&wanted["value"]), 1e-9);
+        }
+    }
+}
+
 #[test]
 fn counts_at_every_change_point() {
     let mut checked = 0;
