@@ -37,7 +37,10 @@ pub(crate) fn print(finished: &Finished<'_>) -> Result<()> {
     let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut text = String::new();
     if !rows.is_empty() {
-        text.push_str(&format!("\n{}\n", score_table::render(&rows, coloured)));
+        text.push_str(&format!(
+            "\n{}\n",
+            score_table::render(&rows, finished.plan.evaluation(), coloured)
+        ));
         if let Some(notice) = finished.plan.notice() {
             text.push_str(&format!("{}\n", report::printable(notice)));
         }
@@ -215,17 +218,7 @@ mod tests {
     }
 
     fn scores(iteration: u32, subject: Subject, psds1: f64) -> ScoreReport {
-        ScoreReport {
-            iteration,
-            stage: 2,
-            subject,
-            clips: BTreeMap::new(),
-            psds1: Some(psds1),
-            psds1_class_mean: Some(psds1 + 0.1),
-            mpauc: None,
-            psds1_by_class: BTreeMap::new(),
-            pauc_by_class: BTreeMap::new(),
-        }
+        testkit::score_report((iteration, 2), subject, psds1, psds1 + 0.1, None)
     }
 
     #[test]
@@ -314,13 +307,16 @@ mod tests {
         let lines: Vec<&str> = tsv.lines().collect();
         assert_eq!(
             lines[0],
-            "iteration\tstage\tsubject\tpsds1\tpsds1_class_mean\tmpauc\tresult"
+            "iteration\tstage\tsubject\tsplit\tpost_processing\tmetric\tvalue\tlow\thigh\tresult"
         );
         assert!(
-            lines[1].starts_with("1\t2\tfpasst\t0.1\t0.2\t\tremembered"),
+            lines.contains(&"1\t2\tfpasst\tdesed_validation\tmedian\tpsds1\t0.1\t\t\tremembered"),
             "{tsv}"
         );
-        assert!(lines[2].starts_with("1\t2\tensemble\t0.2\t"), "{tsv}");
+        assert!(
+            lines.contains(&"1\t2\tensemble\tdesed_validation\tcsebbs\tpsds1\t0.30000000000000004\t\t\texecuted"),
+            "{tsv}"
+        );
         let json = std::fs::read_to_string(run_dir.report().join("scores.json")).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["scores"][1]["subject"], "ensemble");

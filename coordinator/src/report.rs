@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use control::TaskView;
 use plan::Plan;
 use serde::Serialize;
-use types::{ScoreReport, Subject, TaskKind, TaskName};
+use types::{Estimate, PostProcessing, ScoreReport, Split, Subject, TaskKind, TaskName};
 
 /// Folder of the trained weights, by task.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
@@ -61,7 +61,7 @@ struct Scores<'a> {
     scores: &'a [Row],
 }
 
-/// Writes `scores.json` (everything) and `scores.tsv` (the table, with full precision; empty where there is no data).
+/// Writes `scores.json` (everything) and `scores.tsv` (a row for each value over all classes, with full precision).
 ///
 /// # Errors
 /// When a file cannot be written; the old one is whole then.
@@ -74,27 +74,48 @@ pub(crate) fn write_scores(folder: &Path, plan: &Plan, rows: &[Row]) -> Result<(
     let mut json = serde_json::to_vec_pretty(&all)?;
     json.push(b'\n');
     write_aside(&folder.join("scores.json"), &json)?;
-    let mut tsv = "iteration\tstage\tsubject\tpsds1\tpsds1_class_mean\tmpauc\tresult\n".to_owned();
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    let mut tsv =
+        "iteration\tstage\tsubject\tsplit\tpost_processing\tmetric\tvalue\tlow\thigh\tresult\n"
+            .to_owned();
     for row in rows {
         let ScoreReport {
-            iteration,
-            stage,
-            psds1,
-            psds1_class_mean,
-            mpauc,
-            ..
+            iteration, stage, ..
         } = &row.scores;
-        tsv.push_str(&format!(
-            "{iteration}\t{stage}\t{}\t{}\t{}\t{}\t{}\n",
-            row.subject(),
-            number(*psds1),
-            number(*psds1_class_mean),
-            number(*mpauc),
-            row.result()
-        ));
+        for (split, post_processing, metric, Estimate { value, interval }) in values(&row.scores) {
+            let [low, high] = match interval {
+                Some(ends) => ends.map(|end| end.to_string()),
+                None => Default::default(),
+            };
+            tsv.push_str(&format!(
+                "{iteration}\t{stage}\t{}\t{split}\t{post_processing}\t{metric}\t{value}\t{low}\t{high}\t{}\n",
+                row.subject(),
+                row.result()
+            ));
+        }
     }
     write_aside(&folder.join("scores.tsv"), tsv.as_bytes())
+}
+
+/// Every value over all classes: split, post-processing, name of the metric.
+fn values(scores: &ScoreReport) -> Vec<(Split, &'static str, &'static str, Estimate)> {
+    let mut values = Vec::new();
+    for (split, events) in &scores.events {
+        for scores in events {
+            let after = scores.post_processing.as_str();
+            for (metric, value) in [
+                ("psds1", scores.psds1),
+                ("psds2", scores.psds2),
+                ("psds1_class_mean", scores.psds1_class_mean),
+            ] {
+                values.push((*split, after, metric, value));
+            }
+        }
+    }
+    if let Some(segments) = &scores.segments {
+        let after = PostProcessing::Raw.as_str();
+        values.push((segments.split, after, "mpauc", segments.mpauc));
+    }
+    values
 }
 
 /// Puts checkpoints and pseudo-labels of tasks that are done where a person finds them, by name, and takes away what is not of

@@ -1,15 +1,68 @@
 use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, Table, TableStyle};
+use types::{EvaluationSettings, PostProcessing, Split};
 
 use crate::report::Row;
 
-const METRICS: [&str; 3] = ["PSDS1", "mean single-class PSDS", "mpAUC"];
+/// A column of values.
+enum Column {
+    /// PSDS1 of a split, after the median filter or with tuned boxes.
+    Psds1(Split, PostProcessing),
+    /// The mean of the classes' own, which shows learning where PSDS1 is still 0.
+    ClassMean(Split),
+    Mpauc,
+}
+
+impl Column {
+    /// What the plan scores, from left to right.
+    fn all(evaluation: &EvaluationSettings) -> Vec<Self> {
+        let mut columns = Vec::new();
+        for split in [evaluation.desed, evaluation.test].into_iter().flatten() {
+            columns.push(Self::Psds1(split, PostProcessing::Median));
+            columns.push(Self::Psds1(split, PostProcessing::Csebbs));
+            if evaluation.desed == Some(split) {
+                columns.push(Self::ClassMean(split));
+            }
+        }
+        columns.extend(evaluation.maestro.map(|_| Self::Mpauc));
+        columns
+    }
+
+    fn header(&self, evaluation: &EvaluationSettings) -> String {
+        let name = match self {
+            Self::Psds1(_, PostProcessing::Csebbs) => "PSDS1 cSEBBs",
+            Self::Psds1(..) => "PSDS1",
+            Self::ClassMean(_) => "mean single-class",
+            Self::Mpauc => "mpAUC",
+        };
+        match self {
+            Self::Psds1(split, _) if evaluation.test == Some(*split) => format!("test {name}"),
+            _ => name.to_owned(),
+        }
+    }
+
+    fn value(&self, row: &Row) -> Option<f64> {
+        let scores = &row.scores;
+        let estimate = match self {
+            Self::Psds1(split, after) => scores.events(*split, *after)?.psds1,
+            Self::ClassMean(split) => {
+                scores
+                    .events(*split, PostProcessing::Median)?
+                    .psds1_class_mean
+            }
+            Self::Mpauc => scores.segments.as_ref()?.mpauc,
+        };
+        Some(estimate.value)
+    }
+}
 
 /// The table of scores: a row per iteration, stage and subject. The best value of each column is bold where `coloured`.
-pub(crate) fn render(rows: &[Row], coloured: bool) -> String {
-    let best: Vec<Option<f64>> = (0..METRICS.len())
-        .map(|metric| {
+pub(crate) fn render(rows: &[Row], evaluation: &EvaluationSettings, coloured: bool) -> String {
+    let columns = Column::all(evaluation);
+    let best: Vec<Option<f64>> = columns
+        .iter()
+        .map(|column| {
             rows.iter()
-                .filter_map(|row| metrics(row)[metric])
+                .filter_map(|row| column.value(row))
                 .reduce(f64::max)
         })
         .collect();
@@ -21,11 +74,14 @@ pub(crate) fn render(rows: &[Row], coloured: bool) -> String {
     } else {
         table.force_no_tty();
     }
-    let header = ["iteration", "stage", "member"]
-        .into_iter()
-        .chain(METRICS)
-        .chain(["result"]);
-    table.set_header(header);
+    let header = ["iteration", "stage", "member"].map(str::to_owned);
+    let metrics = columns.iter().map(|column| column.header(evaluation));
+    table.set_header(
+        header
+            .into_iter()
+            .chain(metrics)
+            .chain(["result".to_owned()]),
+    );
     let mut previous = None;
     for row in rows {
         let place = (row.scores.iteration, row.scores.stage);
@@ -51,7 +107,8 @@ pub(crate) fn render(rows: &[Row], coloured: bool) -> String {
             Cell::new(stage),
             Cell::new(row.subject()),
         ];
-        for (value, best) in metrics(row).into_iter().zip(&best) {
+        for (column, best) in columns.iter().zip(&best) {
+            let value = column.value(row);
             let cell = Cell::new(value.map_or("-".to_owned(), |value| format!("{value:.4}")));
             let is_best = value.is_some_and(|value| value > 0.0 && Some(value) == *best);
             cells.push(if is_best {
@@ -63,7 +120,7 @@ pub(crate) fn render(rows: &[Row], coloured: bool) -> String {
         cells.push(Cell::new(row.result()));
         table.add_row(cells);
     }
-    for index in 3..3 + METRICS.len() {
+    for index in 3..3 + columns.len() {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -75,40 +132,40 @@ pub(crate) fn render(rows: &[Row], coloured: bool) -> String {
     format!("{}\n", lines.join("\n"))
 }
 
-fn metrics(row: &Row) -> [Option<f64>; 3] {
-    [
-        row.scores.psds1,
-        row.scores.psds1_class_mean,
-        row.scores.mpauc,
-    ]
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
-    use types::{MemberName, ScoreReport, Subject, TaskName};
+    use types::{MemberName, Subject, TaskName};
 
     use super::*;
 
     fn row(iteration: u32, stage: u32, member: Option<&str>, values: [Option<f64>; 3]) -> Row {
-        let [psds1, psds1_class_mean, mpauc] = values;
+        let [psds1, class_mean, mpauc] = values;
+        let subject = member.map_or(Subject::Ensemble, |name| {
+            Subject::Member(MemberName::new(name).unwrap())
+        });
         Row {
             task: TaskName::new("t").unwrap(),
             executed: iteration > 1,
-            scores: ScoreReport {
-                iteration,
-                stage,
-                subject: member.map_or(Subject::Ensemble, |name| {
-                    Subject::Member(MemberName::new(name).unwrap())
-                }),
-                clips: BTreeMap::new(),
-                psds1,
-                psds1_class_mean,
+            scores: testkit::score_report(
+                (iteration, stage),
+                subject,
+                psds1.unwrap(),
+                class_mean.unwrap(),
                 mpauc,
-                psds1_by_class: BTreeMap::new(),
-                pauc_by_class: BTreeMap::new(),
-            },
+            ),
+        }
+    }
+
+    fn evaluation() -> EvaluationSettings {
+        EvaluationSettings {
+            desed: Some(Split::DesedValidation),
+            test: None,
+            maestro: Some(Split::MaestroValidation),
+            desed_classes: BTreeSet::new(),
+            maestro_classes: BTreeSet::new(),
+            replicates: 0,
         }
     }
 
@@ -126,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_table_reads_from_the_untrained_models_to_the_last_ensemble() {
-        let text = render(&rows(), false);
+        let text = render(&rows(), &evaluation(), false);
         assert!(!text.contains('\u{1b}'));
         let lines: Vec<Vec<&str>> = text
             .lines()
@@ -138,6 +195,7 @@ mod tests {
                 "untrained",
                 "atst_a",
                 "0.0000",
+                "0.1000",
                 "0.0004",
                 "0.0500",
                 "remembered"
@@ -145,7 +203,14 @@ mod tests {
         );
         assert_eq!(
             lines[3],
-            ["ensemble", "0.0000", "0.0003", "0.0500", "remembered"]
+            [
+                "ensemble",
+                "0.0000",
+                "0.1000",
+                "0.0003",
+                "0.0500",
+                "remembered"
+            ]
         );
         assert_eq!(
             lines[4],
@@ -154,6 +219,7 @@ mod tests {
                 "1",
                 "atst_a",
                 "0.0100",
+                "0.1100",
                 "0.1500",
                 "0.3000",
                 "remembered"
@@ -161,16 +227,24 @@ mod tests {
         );
         assert_eq!(
             lines[6],
-            ["2", "atst_a", "0.0200", "0.2000", "0.4000", "remembered"]
+            [
+                "2",
+                "atst_a",
+                "0.0200",
+                "0.1200",
+                "0.2000",
+                "0.4000",
+                "remembered"
+            ]
         );
         assert_eq!(
             lines[7],
-            ["ensemble", "0.0210", "0.2100", "-", "remembered"]
+            ["ensemble", "0.0210", "0.1210", "0.2100", "-", "remembered"]
         );
         assert_eq!(
             lines[8],
             [
-                "2", "2", "ensemble", "0.0311", "0.3100", "0.3900", "executed"
+                "2", "2", "ensemble", "0.0311", "0.1311", "0.3100", "0.3900", "executed"
             ]
         );
         assert!(
@@ -181,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_best_of_each_column_is_bold() {
-        let text = render(&rows(), true);
-        assert_eq!(text.matches("\u{1b}[1m").count(), 3, "{text}");
+        let text = render(&rows(), &evaluation(), true);
+        assert_eq!(text.matches("\u{1b}[1m").count(), 4, "{text}");
     }
 }

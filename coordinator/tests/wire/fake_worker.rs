@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use types::{Digest, ScoreReport, TaskSpec};
+use types::{Digest, TaskSpec};
 
 use crate::scene::{Authorized, LIMIT, Scene};
 
@@ -421,17 +421,13 @@ fn logs(start: &v1::StartRank) -> v1::LogBatch {
 fn made_up(start: &v1::StartRank, output: &str) -> Vec<u8> {
     match serde_json::from_str(&start.spec).unwrap() {
         TaskSpec::Evaluate(spec) => {
-            let report = ScoreReport {
-                iteration: spec.iteration,
-                stage: spec.stage,
-                subject: spec.subject,
-                clips: BTreeMap::new(),
-                psds1: Some(0.25),
-                psds1_class_mean: Some(0.5),
-                mpauc: Some(0.75),
-                psds1_by_class: BTreeMap::new(),
-                pauc_by_class: BTreeMap::new(),
-            };
+            let report = testkit::score_report(
+                (spec.iteration, spec.stage),
+                spec.subject,
+                0.25,
+                0.5,
+                Some(0.75),
+            );
             serde_json::to_vec(&report).unwrap()
         }
         _ => format!(

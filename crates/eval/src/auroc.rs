@@ -81,8 +81,7 @@ pub fn segment_auroc_intervals(
     bootstrap: &Bootstrap,
 ) -> Result<Intervals, Error> {
     let statistic = replicate(scores, truth, segment_seconds, max_fpr, area)?;
-    let intervals = bootstrap.intervals(scores.clips().len(), statistic)?;
-    Ok(Intervals::of(intervals))
+    bootstrap.class_intervals(scores.clips().len(), statistic)
 }
 
 /// The mean and each class's own area, each clip taken as often as the slice says; `None` if a class has no area.

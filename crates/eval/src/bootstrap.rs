@@ -41,19 +41,10 @@ pub struct Interval {
 pub struct Intervals {
     /// Of the metric.
     pub value: Interval,
+    /// Of the plain mean over classes.
+    pub class_mean: Interval,
     /// Of each class's own, in column order.
     pub by_class: Vec<Interval>,
-}
-
-impl Intervals {
-    /// From a list that begins with the metric's own.
-    pub(crate) fn of(mut intervals: Vec<Interval>) -> Self {
-        let value = intervals.remove(0);
-        Self {
-            value,
-            by_class: intervals,
-        }
-    }
 }
 
 /// Draws of one replicate before it is given up.
@@ -85,6 +76,27 @@ impl Bootstrap {
                 }
             })
             .collect())
+    }
+
+    /// As [`Self::intervals`] of a statistic that gives the metric and then each class's own, of which there is one at least.
+    pub(crate) fn class_intervals(
+        &self,
+        units: usize,
+        statistic: impl Fn(&[u32]) -> Option<Vec<f64>> + Sync,
+    ) -> Result<Intervals, Error> {
+        let mut intervals = self.intervals(units, |times| {
+            let mut values = statistic(times)?;
+            let by_class = &values[1..];
+            values.push(by_class.iter().sum::<f64>() / by_class.len() as f64);
+            Some(values)
+        })?;
+        let value = intervals.remove(0);
+        let class_mean = intervals.pop().unwrap_or(value);
+        Ok(Intervals {
+            value,
+            class_mean,
+            by_class: intervals,
+        })
     }
 
     /// What `statistic` makes of each replicate.

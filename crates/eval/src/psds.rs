@@ -165,8 +165,7 @@ pub fn psds_intervals(
     bootstrap: &Bootstrap,
 ) -> Result<Intervals, Error> {
     let statistic = replicate(scores, truth, settings)?;
-    let intervals = bootstrap.intervals(scores.clips().len(), statistic)?;
-    Ok(Intervals::of(intervals))
+    bootstrap.class_intervals(scores.clips().len(), statistic)
 }
 
 /// The score and each class's own, each clip taken as often as the slice says; `None` if a class has no event.

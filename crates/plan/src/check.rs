@@ -70,6 +70,7 @@ pub(crate) fn plan_settings(
     let evaluation = &settings.evaluation;
     for (key, split, maestro) in [
         ("evaluation.desed", evaluation.desed, false),
+        ("evaluation.test", evaluation.test, false),
         ("evaluation.maestro", evaluation.maestro, true),
     ] {
         let (Some(split), Some(span)) = (split, origins.get(key)) else {
@@ -113,6 +114,26 @@ pub(crate) fn plan_settings(
             );
         }
     }
+    if let (Some(span), Some(test), desed) = (
+        origins.get("evaluation.test"),
+        evaluation.test,
+        evaluation.desed,
+    ) && (desed.is_none() || desed == Some(test))
+    {
+        problems.push(match desed {
+            None => Problem::new(
+                span.clone(),
+                "a test split is given, and no split to tune post-processing on",
+            )
+            .label("nothing is tuned for it")
+            .hint("name another split as `evaluation.desed`, or score this one as `evaluation.desed` alone"),
+            Some(_) => Problem::new(
+                span.clone(),
+                format!("`{test}` is tuned on and tested on"),
+            )
+            .label("must be another split than `evaluation.desed`"),
+        });
+    }
     if let (Some(span), true, None, None) = (
         origins.get("evaluation.untrained"),
         settings.untrained,
@@ -129,9 +150,8 @@ pub(crate) fn plan_settings(
         );
     }
     for key in ["data.exclude", "data.files", "predict.shards"] {
-        let scored = [evaluation.desed, evaluation.maestro];
-        let unused =
-            |split: &Split| !settings.splits.contains(split) && !scored.contains(&Some(*split));
+        let scored: Vec<Split> = evaluation.splits().collect();
+        let unused = |split: &Split| !settings.splits.contains(split) && !scored.contains(split);
         let named: Vec<Split> = match key {
             "data.exclude" => settings.exclude.keys().copied().collect(),
             "data.files" => settings.files.keys().copied().collect(),
@@ -209,7 +229,7 @@ pub(crate) fn size(
 ) -> bool {
     let evaluation = &settings.evaluation;
     let mut splits = settings.splits.clone();
-    splits.extend([evaluation.desed, evaluation.maestro].into_iter().flatten());
+    splits.extend(evaluation.splits());
     let shards: u64 = splits
         .iter()
         .map(|split| settings.shards.get(split).copied().unwrap_or(1))

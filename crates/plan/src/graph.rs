@@ -106,10 +106,7 @@ impl Plan {
     }
 
     fn scored_splits(&self) -> BTreeSet<Split> {
-        [self.evaluation.desed, self.evaluation.maestro]
-            .into_iter()
-            .flatten()
-            .collect()
+        self.evaluation.splits().collect()
     }
 
     fn train_splits(&self) -> BTreeSet<Split> {
@@ -311,6 +308,7 @@ impl Builder<'_> {
             .collect();
         let estimate = self.sizing.arithmetic(splits, members.len());
         let spec = EvaluateSpec {
+            seed: self.plan.seed,
             iteration: number,
             stage,
             subject,

@@ -349,12 +349,11 @@ fn source_of_labels(
 
 /// Files of the splits in use: those of the training and those that are scored.
 fn data_settings(settings: &PlanSettings, folder: &Path) -> DataSettings {
-    let scored = [settings.evaluation.desed, settings.evaluation.maestro];
     let in_use: BTreeSet<Split> = settings
         .splits
         .iter()
         .copied()
-        .chain(scored.into_iter().flatten())
+        .chain(settings.evaluation.splits())
         .collect();
     let sources = in_use
         .iter()

@@ -4,6 +4,8 @@
 
 mod clock;
 mod graph;
+mod scores;
 
 pub use clock::Clock;
 pub use graph::{GraphError, graph};
+pub use scores::score_report;

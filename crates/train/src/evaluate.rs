@@ -3,8 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dataset::{CLASSES as CLASS_NAMES, NUM_CLASSES, Purpose, Truth};
-use eval::{Area, ClipScores, GroundTruth, PsdsSettings, Scores};
-use types::{ClassScore, EvaluateSpec, Progress, ProgressUnit, ScoreReport, Split};
+use eval::{
+    Area, Bootstrap, ClipScores, GroundTruth, Interval, Intervals, OperatingPoint, PsdsSettings,
+    Scores, SebbSettings, TuningGrid, TuningMetric,
+};
+use types::{
+    BoxSettings, ClassScore, Estimate, EvaluateSpec, EventScores, PostProcessing, Progress,
+    ProgressUnit, RocCurve, ScoreReport, SegmentScores, Split,
+};
 
 use crate::context::{Outcome, RankContext};
 use crate::pseudo_labels::Ensemble;
@@ -19,18 +25,27 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
         iteration: spec.iteration,
         stage: spec.stage,
         subject: spec.subject.clone(),
-        clips: BTreeMap::new(),
-        psds1: None,
-        psds1_class_mean: None,
-        mpauc: None,
-        psds1_by_class: BTreeMap::new(),
-        pauc_by_class: BTreeMap::new(),
+        events: BTreeMap::new(),
+        tuned_on: None,
+        csebbs: BTreeMap::new(),
+        segments: None,
     };
-    if let Some(split) = spec.evaluation.desed {
-        score_desed(spec, split, context, &mut report)?;
+    let mut tuned = Tuned::default();
+    for split in [spec.evaluation.desed, spec.evaluation.test]
+        .into_iter()
+        .flatten()
+    {
+        let events = score_events(spec, split, context, &mut tuned)?;
+        if !events.is_empty() {
+            report.events.insert(split, events);
+        }
+    }
+    if !tuned.0.is_empty() {
+        report.tuned_on = spec.evaluation.desed;
+        report.csebbs = tuned.shown();
     }
     if let Some(split) = spec.evaluation.maestro {
-        score_maestro(spec, split, context, &mut report)?;
+        report.segments = score_segments(spec, split, context)?;
     }
     let path = context.scratch.join("scores.json");
     let text = serde_json::to_vec_pretty(&report)
@@ -39,66 +54,214 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
     Ok(Outcome::one("scores", path))
 }
 
-fn score_desed(
+/// Settings of change detection by class, once they are tuned.
+#[derive(Default)]
+struct Tuned(BTreeMap<String, SebbSettings>);
+
+impl Tuned {
+    /// Tunes on this split, unless another one came before.
+    fn on(&mut self, scores: &Scores, truth: &GroundTruth) -> Result<(), Error> {
+        if !self.0.is_empty() {
+            return Ok(());
+        }
+        let metric = TuningMetric::Psds(PsdsSettings::PSDS1);
+        let found = eval::tune(scores, truth, &TuningGrid::dcase_2024(), metric, false)?;
+        self.0 = (scores.classes().iter().cloned())
+            .zip(found.settings)
+            .collect();
+        Ok(())
+    }
+
+    /// Boxes as frame scores; none if there is a class that nothing was tuned for.
+    fn boxes(&self, scores: &Scores, truth: &GroundTruth) -> Result<Option<Scores>, Error> {
+        let settings: Option<Vec<SebbSettings>> = (scores.classes().iter())
+            .map(|class| self.0.get(class).copied())
+            .collect();
+        let Some(settings) = settings else {
+            return Ok(None);
+        };
+        let boxes = eval::bounding_boxes(scores, &settings)?;
+        Ok(Some(boxes.scores(&truth.durations, f64::NEG_INFINITY)?))
+    }
+
+    fn shown(&self) -> BTreeMap<String, BoxSettings> {
+        let limit = |limit: f64| limit.is_finite().then_some(limit);
+        let shown = |settings: &SebbSettings| BoxSettings {
+            step_seconds: settings.step_seconds,
+            merge_relative: limit(settings.merge.relative),
+            merge_absolute: limit(settings.merge.absolute),
+        };
+        (self.0.iter())
+            .map(|(class, settings)| (class.clone(), shown(settings)))
+            .collect()
+    }
+}
+
+/// Sound events of one split, after every kind of post-processing; nothing where no event sounds.
+fn score_events(
     spec: &EvaluateSpec,
     split: Split,
     context: &mut RankContext<'_>,
-    report: &mut ScoreReport,
-) -> Result<(), Error> {
+    tuned: &mut Tuned,
+) -> Result<Vec<EventScores>, Error> {
     let truth = dataset::desed_truth(&spec.data, split, &spec.evaluation.desed_classes)?;
     let classes = sounding(&truth);
     if classes.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let scores = scores(spec, split, &classes, context, |clip| {
+    let raw = scores(spec, split, &classes, context, |clip| {
         truth.events.contains_key(clip)
     })?;
-    report.clips.insert(split, scores.clips().len() as u64);
-    let psds = eval::psds(&scores, &ground_truth(&truth), &PsdsSettings::PSDS1)?;
-    report.psds1 = Some(psds.value);
-    report.psds1_class_mean = mean(&psds.by_class);
-    for ((class, value), num_reference) in scores
-        .classes()
-        .iter()
-        .zip(psds.by_class)
-        .zip(psds.num_reference)
-    {
-        let score = ClassScore {
-            value,
-            num_reference,
+    let truth = ground_truth(&truth);
+    tuned.on(&raw, &truth)?;
+    let mut found = Vec::new();
+    for post_processing in PostProcessing::ALL {
+        let scores = match post_processing {
+            PostProcessing::Raw => Some(raw.clone()),
+            PostProcessing::Median => Some(median_filtered(&raw)?),
+            PostProcessing::Csebbs => tuned.boxes(&raw, &truth)?,
         };
-        report.psds1_by_class.insert(class.clone(), score);
+        if let Some(scores) = scores {
+            found.push(event_scores(spec, post_processing, &scores, &truth)?);
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
-fn score_maestro(
+fn event_scores(
+    spec: &EvaluateSpec,
+    post_processing: PostProcessing,
+    scores: &Scores,
+    truth: &GroundTruth,
+) -> Result<EventScores, Error> {
+    let [one, two] = [PsdsSettings::PSDS1, PsdsSettings::PSDS2];
+    let (psds1, psds2) = (
+        eval::psds(scores, truth, &one)?,
+        eval::psds(scores, truth, &two)?,
+    );
+    let intervals = |settings| {
+        let bootstrap = bootstrap(spec)?;
+        eval::psds_intervals(scores, truth, settings, &bootstrap).ok()
+    };
+    let around = intervals(&one);
+    let around_two = intervals(&two);
+    let by_class = |curve: fn(&[OperatingPoint]) -> RocCurve| {
+        (scores.classes().iter().cloned())
+            .zip(psds1.curves.iter().map(|points| curve(points)))
+            .collect()
+    };
+    Ok(EventScores {
+        post_processing,
+        clips: scores.clips().len() as u64,
+        psds1: estimate(psds1.value, around.as_ref().map(|all| all.value)),
+        psds2: estimate(psds2.value, around_two.map(|all| all.value)),
+        psds1_class_mean: estimate(
+            psds1.by_class.iter().sum::<f64>() / psds1.by_class.len() as f64,
+            around.as_ref().map(|all| all.class_mean),
+        ),
+        psds1_by_class: class_scores(
+            scores.classes(),
+            psds1
+                .by_class
+                .iter()
+                .copied()
+                .zip(psds1.num_reference.iter().copied()),
+            around.as_ref(),
+        ),
+        roc_by_class: by_class(|points| RocCurve {
+            efpr: points.iter().map(|point| point.efpr).collect(),
+            tpr: points.iter().map(|point| point.tpr).collect(),
+        }),
+        roc: RocCurve {
+            efpr: psds1.combined.efpr,
+            tpr: psds1.combined.etpr,
+        },
+    })
+}
+
+/// Segments of MAESTRO's recordings; none where nothing sounds.
+fn score_segments(
     spec: &EvaluateSpec,
     split: Split,
     context: &mut RankContext<'_>,
-    report: &mut ScoreReport,
-) -> Result<(), Error> {
+) -> Result<Option<SegmentScores>, Error> {
     let truth = dataset::maestro_truth(&spec.data, split, &spec.evaluation.maestro_classes)?;
     let truth = truth.recordings;
     let classes = sounding(&truth);
     if classes.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let scores = scores(spec, split, &classes, context, |clip| {
         truth.durations.contains_key(dataset::recording_of(clip))
     })?;
-    report.clips.insert(split, scores.clips().len() as u64);
+    let (scores, truth) = (median_filtered(&scores)?, ground_truth(&truth));
     // the published figures count the area as a staircase (recipe T29)
-    let auroc = eval::maestro_auroc(&scores, &ground_truth(&truth), MAX_FPR, Area::Staircase)?;
-    report.mpauc = Some(auroc.mean);
-    for (class, area) in scores.classes().iter().zip(auroc.by_class) {
-        let score = ClassScore {
-            value: area.value,
-            num_reference: area.num_positive,
-        };
-        report.pauc_by_class.insert(class.clone(), score);
+    let area = Area::Staircase;
+    let auroc = eval::maestro_auroc(&scores, &truth, MAX_FPR, area)?;
+    let around = bootstrap(spec).and_then(|bootstrap| {
+        eval::maestro_auroc_intervals(&scores, &truth, MAX_FPR, area, &bootstrap).ok()
+    });
+    Ok(Some(SegmentScores {
+        split,
+        clips: scores.clips().len() as u64,
+        mpauc: estimate(auroc.mean, around.as_ref().map(|all| all.value)),
+        pauc_by_class: class_scores(
+            scores.classes(),
+            auroc
+                .by_class
+                .iter()
+                .map(|class| (class.value, class.num_positive)),
+            around.as_ref(),
+        ),
+    }))
+}
+
+/// None where the plan wants no intervals. Where a class sounds in so few clips that most draws miss it, there are none either.
+fn bootstrap(spec: &EvaluateSpec) -> Option<Bootstrap> {
+    let replicates = spec.evaluation.replicates as usize;
+    (replicates > 0).then(|| Bootstrap {
+        replicates,
+        seed: spec.seed,
+        ..Bootstrap::default()
+    })
+}
+
+fn estimate(value: f64, interval: Option<Interval>) -> Estimate {
+    Estimate {
+        value,
+        interval: interval.map(|Interval { low, high }| [low, high]),
     }
-    Ok(())
+}
+
+/// Values and numbers of references in column order, with their intervals, by name.
+fn class_scores(
+    classes: &[String],
+    values: impl Iterator<Item = (f64, u64)>,
+    around: Option<&Intervals>,
+) -> BTreeMap<String, ClassScore> {
+    (classes.iter().zip(values).enumerate())
+        .map(|(column, (class, (value, num_reference)))| {
+            let interval = around.map(|all| all.by_class[column]);
+            let score = ClassScore {
+                score: estimate(value, interval),
+                num_reference,
+            };
+            (class.clone(), score)
+        })
+        .collect()
+}
+
+/// Every class through its own window (recipe 9.1).
+fn median_filtered(scores: &Scores) -> Result<Scores, Error> {
+    let windows: Vec<usize> = (scores.classes().iter())
+        .filter_map(|class| CLASS_NAMES.iter().position(|name| name == class))
+        .map(|class| eval::DCASE_2024_WINDOWS[class])
+        .collect();
+    let clips = scores.clips().iter().map(|clip| ClipScores {
+        values: eval::median_filter(&clip.values, &windows),
+        ..clip.clone()
+    });
+    Ok(Scores::new(scores.classes().to_vec(), clips.collect())?)
 }
 
 /// Classes with at least one event, sorted; a class that never sounds has no true positive rate.
@@ -122,8 +285,7 @@ fn ground_truth(truth: &Truth) -> GroundTruth {
     }
 }
 
-/// Frame probabilities of the clips that `wanted` accepts: sigmoid of the members' mean logits, 0 outside the split's class
-/// mask, median-filtered where the plan says so.
+/// Frame probabilities of the clips that `wanted` accepts: sigmoid of the members' mean logits, 0 outside the split's class mask.
 fn scores(
     spec: &EvaluateSpec,
     split: Split,
@@ -149,14 +311,11 @@ fn scores(
             if !wanted(name) {
                 continue;
             }
-            let mut values: Vec<f64> = frames
+            let values: Vec<f64> = frames
                 .iter()
                 .zip(mask.iter().cycle())
                 .map(|(value, valid)| f64::from(value * valid))
                 .collect();
-            if spec.evaluation.median_filter {
-                values = eval::median_filter(&values, &eval::DCASE_2024_WINDOWS);
-            }
             let chosen = values
                 .chunks_exact(NUM_CLASSES)
                 .flat_map(|frame| columns.iter().map(|&column| frame[column]))
@@ -182,8 +341,4 @@ fn scores(
         .map(|&column| CLASS_NAMES[column].to_owned())
         .collect();
     Ok(Scores::new(names, clips)?)
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use support::{data, rank_process, run_checked, run_gang, run_solo, train_spec};
 use train::Outcome;
 use types::{
-    DataSettings, EvaluateSpec, EvaluationSettings, FailureClass, MemberName, PredictSpec,
-    PseudoLabelSpec, ScoreReport, Split, Subject, TaskSpec,
+    DataSettings, Estimate, EvaluateSpec, EvaluationSettings, FailureClass, MemberName,
+    PostProcessing, PredictSpec, PseudoLabelSpec, ScoreReport, Split, Subject, TaskSpec,
 };
 
 /// A rank when started by [`run_gang`].
@@ -179,6 +179,7 @@ fn the_whole_way_round() {
     assert!(second.host.metrics[0].values["loss/pseudo"] > 0.0);
 
     let evaluation = TaskSpec::Evaluate(EvaluateSpec {
+        seed: 5,
         iteration: 1,
         stage: 2,
         subject: Subject::Ensemble,
@@ -186,6 +187,7 @@ fn the_whole_way_round() {
         data: data.clone(),
         evaluation: EvaluationSettings {
             desed: Some(Split::DesedValidation),
+            test: None,
             maestro: Some(Split::MaestroValidation),
             desed_classes: dataset::desed_classes()
                 .iter()
@@ -195,18 +197,37 @@ fn the_whole_way_round() {
                 .iter()
                 .map(|x| (*x).to_owned())
                 .collect(),
-            median_filter: true,
+            replicates: 20,
         },
         shards: scored.map(|split| (split, 1)).into(),
     });
     let scores = run("scores", evaluation.clone(), &logits);
     let report: ScoreReport =
         serde_json::from_slice(&fs::read(scores.output("scores")).unwrap()).unwrap();
-    assert_eq!(report.clips[&Split::DesedValidation], 6);
-    for value in [report.psds1, report.psds1_class_mean, report.mpauc] {
-        assert!((0.0..=1.0).contains(&value.unwrap()), "{report:?}");
+    let events = &report.events[&Split::DesedValidation];
+    let after: Vec<PostProcessing> = events.iter().map(|scores| scores.post_processing).collect();
+    assert_eq!(after, PostProcessing::ALL);
+    let segments = report.segments.as_ref().unwrap();
+    let mut values = vec![segments.mpauc];
+    for scores in events {
+        assert_eq!(scores.clips, 6);
+        assert_eq!(scores.roc_by_class.len(), scores.psds1_by_class.len());
+        values.extend([scores.psds1, scores.psds2, scores.psds1_class_mean]);
+        values.extend(scores.psds1_by_class.values().map(|class| class.score));
     }
-    assert!(!report.psds1_by_class.is_empty() && !report.pauc_by_class.is_empty());
+    for Estimate { value, interval } in values {
+        assert!((0.0..=1.0).contains(&value), "{report:?}");
+        assert!(interval.is_none_or(|[low, high]| low <= high), "{report:?}");
+    }
+    assert!(!segments.pauc_by_class.is_empty());
+    assert_eq!(report.tuned_on, Some(Split::DesedValidation));
+    assert_eq!(report.csebbs.len(), events[0].psds1_by_class.len());
+    let again = run("again", evaluation.clone(), &logits);
+    assert_eq!(
+        fs::read(again.output("scores")).unwrap(),
+        fs::read(scores.output("scores")).unwrap(),
+        "the bootstrap draws by the plan's seed"
+    );
 
     // labels of other clips, and a file cut short
     let mut swapped = logits.clone();

@@ -25,7 +25,10 @@ pub use ids::{
     WorkerId,
 };
 pub use progress::{MetricPoint, Progress, ProgressUnit};
-pub use scores::{ClassScore, ScoreReport, Subject};
+pub use scores::{
+    BoxSettings, ClassScore, Estimate, EventScores, PostProcessing, RocCurve, ScoreReport,
+    SegmentScores, Subject,
+};
 pub use sound_event::{SoundEvent, merge_touching};
 pub use spec::*;
 pub use split::Split;

@@ -105,6 +105,8 @@ pub struct PseudoLabelSpec {
 /// (a [`crate::ScoreReport`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluateSpec {
+    /// The plan's seed, from which the bootstrap draws.
+    pub seed: u64,
     /// From 1; 0 for untrained models.
     pub iteration: u32,
     /// 1 or 2; 0 for untrained models.
@@ -545,16 +547,25 @@ pub enum WavmixTarget {
 /// What an `evaluate` task computes (recipe 9).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationSettings {
-    /// Split scored by PSDS; none if there is none.
+    /// Split scored by PSDS, on which post-processing is tuned; none if there is none.
     pub desed: Option<Split>,
+    /// A second split scored by PSDS, with what was tuned on the first.
+    pub test: Option<Split>,
     /// Split scored by mpAUC; none if there is none.
     pub maestro: Option<Split>,
     /// Classes of PSDS; the ten of DESED as published.
     pub desed_classes: BTreeSet<String>,
     /// Classes of mpAUC; the eleven of MAESTRO as published.
     pub maestro_classes: BTreeSet<String>,
-    /// Class-wise median filter before scoring (recipe 9.1).
-    pub median_filter: bool,
+    /// Draws of the bootstrap that gives each value its interval; 0 for no intervals.
+    pub replicates: u32,
+}
+
+impl EvaluationSettings {
+    /// The splits that are scored.
+    pub fn splits(&self) -> impl Iterator<Item = Split> {
+        [self.desed, self.test, self.maestro].into_iter().flatten()
+    }
 }
 
 /// What can be changed without changing a result; no part of it is in a content key.
