@@ -23,7 +23,7 @@ pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc};
 pub use detections::{Detection, detections};
 pub use error::Error;
 pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
-pub use maestro::{maestro_auroc, recording_scores, segment_means};
+pub use maestro::{maestro_auroc, place_in_recording, recording_scores, segment_means};
 pub use median::{DCASE_2024_WINDOWS, median_filter};
 pub use psds::{Combined, OperatingPoint, Psds, PsdsSettings, psds};
 pub use reference::GroundTruth;
