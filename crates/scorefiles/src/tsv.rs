@@ -284,18 +284,32 @@ pub fn tsv_text(classes: &[String], clip: &ClipScores) -> String {
     text
 }
 
-/// As Python's `repr`: an exponent has a sign and two digits at least.
+/// As Python's `repr`: of two shortest texts that are equally near the even one, and an exponent with a sign and two digits at
+/// least.
 pub(crate) fn number(value: f64) -> String {
-    let text = format!("{value:?}");
-    let Some((digits, exponent)) = text.split_once('e') else {
-        return text;
+    let shortest = format!("{value:e}");
+    let Some((mantissa, exponent)) = shortest.split_once('e') else {
+        return format!("{value:?}");
     };
-    let digits = digits.strip_suffix(".0").unwrap_or(digits);
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    format!("{digits}e{sign}{exponent:0>2}")
+    let decimals = mantissa
+        .rsplit_once('.')
+        .map_or(0, |(_, after)| after.len());
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    // a number exactly half way between two texts is rounded up by the shortest one, to even by one of that length
+    let even = format!("{value:.decimals$e}");
+    let halfway = decimals > 12 && even != shortest && even.parse() == Ok(value);
+    if (-4..16).contains(&exponent) || value == 0.0 {
+        let after_point = i32::try_from(decimals).unwrap_or(0) - exponent;
+        return match usize::try_from(after_point) {
+            Ok(after_point @ 1..) if halfway => format!("{value:.after_point$}"),
+            Ok(0) if halfway => format!("{value:.1}"),
+            _ => format!("{value:?}"),
+        };
+    }
+    let text = if halfway { even } else { shortest };
+    let mantissa = text.split_once('e').map_or("", |(mantissa, _)| mantissa);
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:0>2}", exponent.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -316,6 +330,10 @@ mod tests {
             (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
             (f64::NEG_INFINITY, "-inf"),
             (f64::from(0.9_f32), "0.8999999761581421"),
+            (0.655_403_137_207_031_25, "0.6554031372070312"),
+            (-0.0, "-0.0"),
+            (123_456_789_012_345.6, "123456789012345.6"),
+            (5e-324, "5e-324"),
         ] {
             assert_eq!(number(value), text);
             assert_eq!(text.parse::<f64>(), Ok(value));

@@ -1,0 +1,58 @@
+//! The same metrics from a list of thresholds, as psds_eval and sed_eval compute them.
+
+use anyhow::{Context, Result};
+use eval::{ClipScores, Intersection, PsdsSettings, Scores, psds};
+
+use super::expected::Node;
+use super::{Folder, VALUES};
+
+pub(super) fn compare(folder: &Folder<'_>, expected: Node<'_>) -> Result<()> {
+    let (scores, truth) = folder.scored()?;
+    for name in ["psds1", "psds2"] {
+        let (params, wanted) = (
+            expected.get(name).get("params"),
+            expected.get(name).get("value"),
+        );
+        let number = |key: &str| params.get(key).number();
+        let alpha_ct = number("alpha_ct")?;
+        let cttc = number("cttc")?;
+        let settings = PsdsSettings {
+            intersection: Intersection {
+                dtc: number("dtc")?,
+                gtc: number("gtc")?,
+                // without a weight, cross triggers are not counted
+                cttc: (alpha_ct > 0.0).then_some(cttc),
+            },
+            alpha_ct,
+            alpha_st: number("alpha_st")?,
+            unit_seconds: 3600.0,
+            max_efpr: number("max_efpr")?,
+            best_points_only: true,
+        };
+        let thresholds = params.get("thresholds").numbers()?;
+        let got = psds(&at_thresholds(&scores, &thresholds)?, &truth, &settings)?;
+        let name = format!("{name} at {} thresholds", thresholds.len());
+        folder
+            .rows
+            .check_number(&name, got.value, wanted.number()?, VALUES);
+    }
+    Ok(())
+}
+
+/// Scores that change at the thresholds alone: each becomes the highest threshold that it is above.
+fn at_thresholds(scores: &Scores, thresholds: &[f64]) -> Result<Scores> {
+    let mut thresholds = thresholds.to_vec();
+    thresholds.sort_by(f64::total_cmp);
+    let clips = scores.clips().iter().map(|clip| ClipScores {
+        values: (clip.values.iter())
+            .map(
+                |value| match thresholds.partition_point(|threshold| threshold < value) {
+                    0 => f64::NEG_INFINITY,
+                    above => thresholds[above - 1],
+                },
+            )
+            .collect(),
+        ..clip.clone()
+    });
+    Scores::new(scores.classes().to_vec(), clips.collect()).context("scores at thresholds")
+}
