@@ -60,11 +60,7 @@ pub fn segment_auroc(
             "max_fpr is {max_fpr}, expected a number in (0, 1]"
         )));
     }
-    if !(segment_seconds > 0.0 && segment_seconds.is_finite()) {
-        return Err(Error::Settings(format!(
-            "segments last {segment_seconds} s, expected a positive number"
-        )));
-    }
+    check_length(segment_seconds)?;
     truth.check(scores)?;
     let by_class: Vec<ClassAuroc> = (0..scores.classes().len())
         .into_par_iter()
@@ -73,6 +69,15 @@ pub fn segment_auroc(
     #[expect(clippy::cast_precision_loss, reason = "the number of classes is small")]
     let mean = by_class.iter().map(|class| class.value).sum::<f64>() / by_class.len() as f64;
     Ok(SegmentAuroc { mean, by_class })
+}
+
+pub(crate) fn check_length(segment_seconds: f64) -> Result<(), Error> {
+    if segment_seconds > 0.0 && segment_seconds.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Settings(format!(
+        "segments last {segment_seconds} s, expected a positive number"
+    )))
 }
 
 fn of_class(
@@ -118,7 +123,8 @@ fn of_class(
     })
 }
 
-fn segments_of_clip(
+/// Adds the score of each of a clip's segments, and whether an event overlaps it.
+pub(crate) fn segments_of_clip(
     clip: &ClipScores,
     num_classes: usize,
     class: usize,

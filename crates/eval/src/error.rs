@@ -68,6 +68,14 @@ pub enum Error {
         /// The event.
         event: SoundEvent,
     },
+    /// A weak label of a class that has no scores.
+    #[error("weak labels of clip {clip:?}: class {class:?} is not among the scored classes")]
+    UnknownLabel {
+        /// The clip.
+        clip: String,
+        /// The class.
+        class: String,
+    },
     /// An event that ends before it begins, or whose times are not numbers.
     #[error("ground truth of clip {clip:?}: {:?} from {} s to {} s is not a stretch of time", event.class, event.onset, event.offset)]
     Times {

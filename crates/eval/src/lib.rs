@@ -6,12 +6,15 @@
 //!
 //! - [`psds`]: polyphonic sound detection score, exact over all thresholds.
 //! - [`segment_auroc`]: segment-based (partial) area under the ROC; [`maestro_auroc`] is the protocol for MAESTRO's overlapping clips.
+//! - [`FScore`]: F1 at thresholds or at the best ones, from [`intersection_counts`], [`collar_counts`], [`segment_counts`] or
+//!   [`clip_counts`].
 //! - [`median_filter`]: the usual post-processing before scoring.
 //! - [`detections()`]: from frame scores to events.
 
 mod auroc;
 mod detections;
 mod error;
+mod fscore;
 mod intersection;
 mod maestro;
 mod median;
@@ -22,6 +25,11 @@ mod scores;
 pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc};
 pub use detections::{Detection, detections};
 pub use error::Error;
+pub use fscore::{
+    Change, ClassChanges, ClassFScore, Collars, CountPoint, Counts, CountsByThreshold, FScore,
+    Macro, Rates, clip_changes, clip_counts, collar_changes, collar_counts, intersection_counts,
+    segment_changes, segment_counts,
+};
 pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
 pub use maestro::{maestro_auroc, place_in_recording, recording_scores, segment_means};
 pub use median::{DCASE_2024_WINDOWS, median_filter};

@@ -57,7 +57,7 @@ impl GroundTruth {
     }
 }
 
-fn same_clips(
+pub(crate) fn same_clips(
     one: &BTreeSet<&str>,
     one_is: &'static str,
     two: &BTreeSet<&str>,
