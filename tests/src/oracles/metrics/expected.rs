@@ -49,6 +49,7 @@ impl Expected {
         if self.untouched(&self.value, "", &mut found) {
             found.push(name.to_owned());
         }
+        found.sort();
         for name in found {
             rows.not_compared(&name);
         }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use eval::{
     Area, ClipScores, GroundTruth, Scores, SoundEvent, maestro_auroc, median_filter,
-    recording_scores,
+    recording_scores, segment_counts,
 };
 use scorefiles::{Maestro, read_durations, read_maestro};
 
 use super::super::rows::Tolerance;
-use super::auroc;
 use super::expected::Node;
 use super::{Folder, VALUES, by_class};
+use super::{auroc, fscore};
 
 pub(super) fn compare(folder: &Folder<'_>, expected: Node<'_>) -> Result<()> {
     let scores = folder.scores()?;
@@ -137,7 +137,15 @@ fn recordings(
             wanted,
         )?;
     }
-    Ok(())
+    let counts = segment_counts(&found, truth, 1.0)?;
+    let name = format!("F1 of {variant}");
+    fscore::best(
+        folder,
+        &name,
+        clips.classes(),
+        &counts,
+        wanted.get("best_fscore"),
+    )
 }
 
 /// Median-filtered scores of each clip on its own; it ends with its last event, and without one it does not count.
@@ -178,5 +186,13 @@ fn validation(
         &filtered,
         &truth,
         expected.get("auroc"),
+    )?;
+    let counts = segment_counts(&filtered, &truth, 1.0)?;
+    fscore::best(
+        folder,
+        "F1 of validation",
+        classes,
+        &counts,
+        expected.get("best_fscore"),
     )
 }

@@ -4,6 +4,7 @@
 mod auroc;
 mod encoding;
 mod expected;
+mod fscore;
 mod maestro;
 mod median;
 mod operating_points;
@@ -20,6 +21,7 @@ use scorefiles::read_scored;
 use super::listing;
 use super::rows::{Rows, Tolerance};
 use expected::{Expected, Node};
+use fscore::Kind;
 
 /// Values of metrics.
 const VALUES: Tolerance = Tolerance {
@@ -88,6 +90,11 @@ impl Folder<'_> {
                 "psds" => psds::compare(self, &scores, &truth, part),
                 "intersection_statistics" => psds::change_points(self, &scores, &truth, part),
                 "segment_auroc" => auroc::compare(self, "segment_auroc", &scores, &truth, part),
+                "intersection_fscore" => {
+                    fscore::compare(self, Kind::Intersection, &scores, &truth, part)
+                }
+                "collar_fscore" => fscore::compare(self, Kind::Collar, &scores, &truth, part),
+                "segment_fscore" => fscore::compare(self, Kind::Segment, &scores, &truth, part),
                 _ => Ok(()),
             };
             compared.with_context(|| name.to_owned())?;
