@@ -91,8 +91,133 @@ kinds!(
     training,
     augment,
     labels,
-    config
+    config,
+    metrics
 );
+
+/// A folder with a copy of one case of metrics.
+fn copied(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("metrics").join(name);
+    std::fs::create_dir_all(&target).unwrap();
+    for file in std::fs::read_dir(shipped().join("metrics").join(name)).unwrap() {
+        let file = file.unwrap();
+        std::fs::write(
+            target.join(file.file_name()),
+            std::fs::read(file.path()).unwrap(),
+        )
+        .unwrap();
+    }
+    folder
+}
+
+/// What fails when the expected values of a case of metrics are changed.
+fn metrics_failures(name: &str, file: &str, change: impl Fn(&mut Value)) -> Vec<String> {
+    let folder = copied(name);
+    let path = folder.path().join("metrics").join(name).join(file);
+    let mut expected: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut expected);
+    std::fs::write(&path, expected.to_string()).unwrap();
+    let report = run(folder.path());
+    let case = case(&report, "metrics");
+    assert_eq!(case.name, name);
+    failures(case).into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_part_of_expected_metrics_that_nobody_knows_fails_by_name() {
+    let found = metrics_failures("mixed_durations", "expected.json", |expected| {
+        expected["area_of_dreams"] = json!({"value": [1.0, 2.0]});
+        expected["psds"]["psds1"]["single_class_psds"]["Yodel"] = json!(0.5);
+        expected["segment_fscore"]["worst"] = json!({"f": 0.0});
+    });
+    assert_eq!(
+        found,
+        [
+            "area_of_dreams",
+            "psds/psds1/single_class_psds/Yodel",
+            "segment_fscore/worst"
+        ]
+    );
+    let folder = copied("mixed_durations");
+    let case_folder = folder.path().join("metrics/mixed_durations");
+    std::fs::write(
+        case_folder.join("expected_miracles.json"),
+        r#"{"a": {"b": 1}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        failures(case(&run(folder.path()), "metrics")),
+        ["expected_miracles.json"]
+    );
+}
+
+/// Every number below a value, in order, but for settings.
+fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+    match value {
+        Value::Number(_) => found.push(value),
+        Value::Array(list) => list.iter_mut().for_each(|part| numbers_of(part, found)),
+        Value::Object(map) => {
+            for (key, part) in map {
+                if key != "params" && key != "median_windows" {
+                    numbers_of(part, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_expected_number_of_metrics_matters() {
+    for name in ["edge_clips", "maestro_ties"] {
+        let path = shipped().join("metrics").join(name).join("expected.json");
+        let mut expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let mut numbers = Vec::new();
+        numbers_of(&mut expected, &mut numbers);
+        let count = numbers.len();
+        let before = metrics_failures(name, "expected.json", |_| ());
+        // a few hundred of them, and never the same ones of every list
+        let step = (count / 150).max(1);
+        let places = (0..count)
+            .step_by(step)
+            .map(|place| (place + place / 7 % step).min(count - 1));
+        for place in places {
+            let after = metrics_failures(name, "expected.json", |expected| {
+                let mut numbers = Vec::new();
+                numbers_of(expected, &mut numbers);
+                let value = numbers[place].as_f64().unwrap();
+                *numbers[place] = json!(value + 1e-3);
+            });
+            assert!(
+                after.len() > before.len(),
+                "number {place} of {count} in {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_broken_file_of_metrics_is_a_failure_of_its_case() {
+    for (file, text) in [
+        ("scores.safetensors", "{"),
+        ("ground_truth.tsv", "nothing"),
+        ("expected.json", "{"),
+    ] {
+        let folder = copied("mixed_durations");
+        let path = folder.path().join("metrics/mixed_durations").join(file);
+        std::fs::write(path, text).unwrap();
+        let report = run(folder.path());
+        let case = case(&report, "metrics");
+        let shown = case.show("metrics", Detail::Worst);
+        assert!(!case.passed() && shown.contains(file), "{shown}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("metrics/empty")).unwrap();
+    let report = run(folder.path());
+    let error = case(&report, "metrics").error.clone().unwrap();
+    assert!(error.contains("no case of metrics"), "{error}");
+}
 
 #[test]
 fn an_empty_folder_proves_nothing() {

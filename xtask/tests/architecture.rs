@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audio", &["types"]),
     ("dataset", &["audio", "types"]),
     ("eval", &["types"]),
+    // `dataset` for its strict reading of tables
+    ("scorefiles", &["dataset", "eval", "tensorfile", "types"]),
     ("collective", &[]),
     ("nccl-rs", &["collective"]),
     ("tensorfile", &[]),
@@ -63,6 +65,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "eval",
             "model",
             "plan",
+            "scorefiles",
+            "tensorfile",
             "train",
             "types",
         ],

@@ -159,6 +159,18 @@ pub enum TableProblem {
         /// As written.
         offset: String,
     },
+    /// An event without length.
+    #[error("the event ends where it begins, at {time} (remove it)")]
+    NoLength {
+        /// As written.
+        time: String,
+    },
+    /// Weak labels that are no list of classes.
+    #[error("found {found:?}, expected names of classes separated by commas, each once")]
+    BadLabels {
+        /// The text.
+        found: String,
+    },
     /// A class that is none of the split's.
     #[error("unknown class {found:?}{hint}; expected one of: {expected}")]
     UnknownClass {

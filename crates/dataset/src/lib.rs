@@ -38,12 +38,14 @@ pub use labels::{
 pub use listing::clips;
 pub use manifest::{Difference, FileEntry, Manifest};
 pub use metadata::{
-    StrongRow, WeakRow, read_durations, read_events, read_exclude, read_strong, read_weak, stem,
+    DURATION_COLUMNS, EVENT_COLUMNS, StrongRow, WeakRow, read_durations, read_events, read_exclude,
+    read_strong, read_weak, stem,
 };
 pub use partition::{maestro_recordings, recording_of, weak_rows};
 pub use sampler::{Epoch, Sampler, Scope, SetKind, in_batch_order};
+pub use table::{Once, Row, Table};
 pub use train_set::{HeldBack, TrainSet};
-pub use truth::{MaestroTruth, Truth, Window, desed_truth, maestro_truth};
+pub use truth::{ACTIVE_ABOVE, MaestroTruth, Truth, Window, desed_truth, maestro_truth};
 pub use windows::{
     TRAIN_HOP, VALIDATION_HOP, WINDOW_SECONDS, maestro_windows, window_name, window_rows,
 };

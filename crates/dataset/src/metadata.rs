@@ -70,7 +70,8 @@ pub fn read_events(path: &Path) -> Result<Vec<StrongRow>, Error> {
     }
 }
 
-const EVENT_COLUMNS: [&str; 5] = ["filename", "onset", "offset", "event_label", "confidence"];
+/// Columns of a table of events; the last one only where labels are soft.
+pub const EVENT_COLUMNS: [&str; 5] = ["filename", "onset", "offset", "event_label", "confidence"];
 
 fn events(table: &Table, split: Option<Split>, soft: bool) -> Result<Vec<StrongRow>, Error> {
     let columns = if soft { 5 } else { 4 };
@@ -84,20 +85,11 @@ fn events(table: &Table, split: Option<Split>, soft: bool) -> Result<Vec<StrongR
             continue;
         }
         let filename = table.file_name(row, 0)?.to_owned();
-        let onset = table.number(row, 1, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
-        let offset = table.number(row, 2, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
-        if offset < onset {
-            let problem = TableProblem::EndsBeforeItBegins {
-                onset: row.field(1).to_owned(),
-                offset: row.field(2).to_owned(),
-            };
-            return Err(table.error(row, 2, problem));
-        }
+        let (onset, offset) = table.times(row)?;
         let class = class_of(table, row, 3, row.field(3), split)?;
-        let confidence = if soft {
-            table.number(row, 4, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?
-        } else {
-            1.0
+        let confidence = match soft {
+            true => table.confidence(row)?,
+            false => 1.0,
         };
         rows.push(StrongRow {
             filename,
@@ -112,6 +104,55 @@ fn events(table: &Table, split: Option<Split>, soft: bool) -> Result<Vec<StrongR
         return Err(table.error_in_table(TableProblem::NoRows));
     }
     Ok(rows)
+}
+
+/// What the columns of recipe 1.1 hold.
+impl Table {
+    /// Onset and offset in a row of [`EVENT_COLUMNS`]; the offset is not before the onset.
+    ///
+    /// # Errors
+    /// When they are no times.
+    pub fn times(&self, row: &Row) -> Result<(f64, f64), Error> {
+        let onset = self.number(row, 1, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
+        let offset = self.number(row, 2, SECONDS, |x| (0.0..=LONGEST).contains(&x))?;
+        if offset < onset {
+            let problem = TableProblem::EndsBeforeItBegins {
+                onset: row.field(1).to_owned(),
+                offset: row.field(2).to_owned(),
+            };
+            return Err(self.error(row, 2, problem));
+        }
+        Ok((onset, offset))
+    }
+
+    /// The soft label in a row of [`EVENT_COLUMNS`].
+    ///
+    /// # Errors
+    /// When it is not from 0 to 1.
+    pub fn confidence(&self, row: &Row) -> Result<f64, Error> {
+        self.number(row, 4, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))
+    }
+
+    /// Seconds by file name without its last extension, from a table of [`DURATION_COLUMNS`].
+    ///
+    /// # Errors
+    /// As [`read_durations`].
+    pub fn durations(&self) -> Result<BTreeMap<String, f64>, Error> {
+        let mut durations = BTreeMap::new();
+        let mut once = Once::default();
+        for row in self.rows() {
+            let filename = self.file_name(row, 0)?;
+            let expected = "a number of seconds above 0, at most 86400 (a day)";
+            let duration = self.number(row, 1, expected, |x| x > 0.0 && x <= LONGEST)?;
+            let stem = stem(filename);
+            if durations.get(stem) == Some(&duration) {
+                continue;
+            }
+            once.note(self, row, 0, stem)?;
+            durations.insert(stem.to_owned(), duration);
+        }
+        Ok(durations)
+    }
 }
 
 /// Reads `filename, event_labels` (names separated by commas), in table order, every row (recipe 1.5 drops duplicates and
@@ -147,23 +188,12 @@ pub fn read_weak(path: &Path, split: Split) -> Result<Vec<WeakRow>, Error> {
 /// # Errors
 /// As [`read_strong`]; a clip with two durations that differ.
 pub fn read_durations(path: &Path, split: Split) -> Result<BTreeMap<String, f64>, Error> {
-    let columns = ["filename", "duration"];
-    let table = Table::read(path, &columns, &format!("the durations of split {split}"))?;
-    let mut durations = BTreeMap::new();
-    let mut once = Once::default();
-    for row in table.rows() {
-        let filename = table.file_name(row, 0)?;
-        let expected = "a number of seconds above 0, at most 86400 (a day)";
-        let duration = table.number(row, 1, expected, |x| x > 0.0 && x <= LONGEST)?;
-        let stem = stem(filename);
-        if durations.get(stem) == Some(&duration) {
-            continue;
-        }
-        once.note(&table, row, 0, stem)?;
-        durations.insert(stem.to_owned(), duration);
-    }
-    Ok(durations)
+    let needed_by = format!("the durations of split {split}");
+    Table::read(path, &DURATION_COLUMNS, &needed_by)?.durations()
 }
+
+/// Columns of a table of durations.
+pub const DURATION_COLUMNS: [&str; 2] = ["filename", "duration"];
 
 /// Reads the column `filename` of an exclude list (recipe 1.7).
 ///

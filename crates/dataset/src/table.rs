@@ -8,16 +8,17 @@ use crate::error::{Error, Place, TableProblem};
 
 /// A table in memory: the columns that were asked for, in the order of asking.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     path: PathBuf,
     columns: Vec<&'static str>,
     rows: Vec<Row>,
 }
 
-/// One row; fields in the order of [`Table::columns`].
+/// One row; fields in the order in which columns were asked for.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) line: u64,
+pub struct Row {
+    /// Line in the table, for messages.
+    pub line: u64,
     fields: Vec<String>,
 }
 
@@ -44,7 +45,11 @@ impl Table {
         Self::parse(path, &bytes, columns)
     }
 
-    fn parse(path: &Path, bytes: &[u8], columns: &[&'static str]) -> Result<Self, Error> {
+    /// The columns `columns` of a table that was read from `path`; other columns are ignored.
+    ///
+    /// # Errors
+    /// Not UTF-8, no header, a missing column, a row of another length than the header.
+    pub fn parse(path: &Path, bytes: &[u8], columns: &[&'static str]) -> Result<Self, Error> {
         let at = |line, column, problem| Error::Table {
             place: Place {
                 path: path.to_owned(),
@@ -126,12 +131,15 @@ impl Table {
         })
     }
 
-    pub(crate) fn rows(&self) -> &[Row] {
+    /// Rows in table order.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
     /// The error for `problem` in `row` at `column`.
-    pub(crate) fn error(&self, row: &Row, column: usize, problem: TableProblem) -> Error {
+    #[must_use]
+    pub fn error(&self, row: &Row, column: usize, problem: TableProblem) -> Error {
         Error::Table {
             place: Place {
                 path: self.path.clone(),
@@ -143,7 +151,8 @@ impl Table {
     }
 
     /// The error for `problem` with the table as a whole.
-    pub(crate) fn error_in_table(&self, problem: TableProblem) -> Error {
+    #[must_use]
+    pub fn error_in_table(&self, problem: TableProblem) -> Error {
         Error::Table {
             place: Place {
                 path: self.path.clone(),
@@ -155,7 +164,10 @@ impl Table {
     }
 
     /// The text at `column`, which must not be empty.
-    pub(crate) fn text<'a>(
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn text<'a>(
         &self,
         row: &'a Row,
         column: usize,
@@ -169,7 +181,10 @@ impl Table {
     }
 
     /// The name of an audio file at `column`.
-    pub(crate) fn file_name<'a>(&self, row: &'a Row, column: usize) -> Result<&'a str, Error> {
+    ///
+    /// # Errors
+    /// When it is empty or leads into another folder.
+    pub fn file_name<'a>(&self, row: &'a Row, column: usize) -> Result<&'a str, Error> {
         let text = self.text(row, column, "the name of an audio file")?;
         // The name is joined to a folder, so it must stay in it.
         let plain = Path::new(text).file_name().is_some_and(|name| name == text);
@@ -181,7 +196,10 @@ impl Table {
     }
 
     /// A finite number at `column` for which `valid` holds.
-    pub(crate) fn number(
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn number(
         &self,
         row: &Row,
         column: usize,
@@ -200,12 +218,15 @@ impl Table {
 }
 
 impl Row {
-    pub(crate) fn field(&self, column: usize) -> &str {
+    /// The text at `column`, without the spaces around it.
+    #[must_use]
+    pub fn field(&self, column: usize) -> &str {
         &self.fields[column]
     }
 
-    /// Whether a field has none of the spellings of "no value" that pandas knows and people write.
-    pub(crate) fn is_missing(&self, column: usize) -> bool {
+    /// Whether a field has one of the spellings of "no value" that pandas knows and people write.
+    #[must_use]
+    pub fn is_missing(&self, column: usize) -> bool {
         matches!(
             self.field(column),
             "" | "NaN" | "nan" | "NA" | "N/A" | "NULL" | "null" | "None"
@@ -215,10 +236,14 @@ impl Row {
 
 /// Notes the first line of each name and complains about the second.
 #[derive(Debug, Default)]
-pub(crate) struct Once(BTreeMap<String, u64>);
+pub struct Once(BTreeMap<String, u64>);
 
 impl Once {
-    pub(crate) fn note(
+    /// Notes `name`, which stands in `row` at `column`.
+    ///
+    /// # Errors
+    /// When it was noted before.
+    pub fn note(
         &mut self,
         table: &Table,
         row: &Row,

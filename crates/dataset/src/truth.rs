@@ -12,7 +12,7 @@ use crate::metadata::{StrongRow, read_durations, read_strong, stem};
 use crate::partition::recording_of;
 
 /// A soft label counts as an event above this.
-const ACTIVE_ABOVE: f64 = 0.5;
+pub const ACTIVE_ABOVE: f64 = 0.5;
 
 /// Reference events and durations by clip or recording. Both maps have the same keys.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -49,6 +49,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A class was asked for that has no scores.
+    #[error("class {class:?} has no scores, expected one of {known:?}")]
+    NotScored {
+        /// The class.
+        class: String,
+        /// Those with scores.
+        known: Vec<String>,
+    },
     /// The ground truth has an event of a class that has no scores.
     #[error(
         "ground truth of clip {clip:?}: class {:?} ({} s to {} s) is not among the scored classes",

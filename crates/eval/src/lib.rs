@@ -37,7 +37,9 @@ pub use fscore::{
     segment_changes, segment_counts,
 };
 pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
-pub use maestro::{maestro_auroc, maestro_auroc_intervals, recording_scores, segment_means};
+pub use maestro::{
+    maestro_auroc, maestro_auroc_intervals, place_in_recording, recording_scores, segment_means,
+};
 pub use median::{DCASE_2024_WINDOWS, median_filter};
 pub use psds::{
     Combined, OperatingPoint, Psds, PsdsSettings, psds, psds_at_thresholds, psds_intervals,

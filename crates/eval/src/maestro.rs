@@ -77,7 +77,7 @@ pub fn recording_scores(
         sums.insert(recording, (vec![0.0; seconds * classes], vec![0; seconds]));
     }
     for clip in clips.clips() {
-        let (recording, onset, offset) = place(&clip.clip)?;
+        let (recording, onset, offset) = place_in_recording(&clip.clip)?;
         let Some((sum, covered)) = sums.get_mut(recording) else {
             return Err(Error::ClipSets {
                 clip: clip.clip.clone(),
@@ -156,8 +156,12 @@ pub fn segment_means(clip: &ClipScores, classes: usize, length: f64) -> Vec<f64>
     means
 }
 
-/// Recording, onset and offset (hundredths of a second) of a clip, from its name, split from the right.
-fn place(clip: &str) -> Result<(&str, u64, u64), Error> {
+/// Recording, onset and offset (hundredths of a second) of a clip, from its name, split from the right: the recording's own name
+/// may have dashes.
+///
+/// # Errors
+/// A name of another form.
+pub fn place_in_recording(clip: &str) -> Result<(&str, u64, u64), Error> {
     let parts = || {
         let mut parts = clip.rsplitn(3, '-');
         let (offset, onset, recording) = (parts.next()?, parts.next()?, parts.next()?);

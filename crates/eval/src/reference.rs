@@ -18,7 +18,7 @@ impl GroundTruth {
     ///
     /// # Errors
     /// Clip sets that differ, a bad duration, an unknown class, times that are none, events of one class that touch or overlap.
-    pub(crate) fn check(&self, scores: &Scores) -> Result<(), Error> {
+    pub fn check(&self, scores: &Scores) -> Result<(), Error> {
         let scored: BTreeSet<&str> = scores
             .clips()
             .iter()

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use rayon::prelude::*;
+
 use crate::Error;
 
 /// Frame scores of many clips, all with the same classes.
@@ -54,6 +56,43 @@ impl Scores {
     pub fn clips(&self) -> &[ClipScores] {
         &self.clips
     }
+
+    /// These classes alone, in this order.
+    ///
+    /// # Errors
+    /// A class that has no scores or is there twice.
+    pub fn select_classes<S: AsRef<str>>(&self, classes: &[S]) -> Result<Self, Error> {
+        let names: Vec<String> = classes.iter().map(|c| c.as_ref().to_owned()).collect();
+        unique("class", names.iter())?;
+        let columns = names
+            .iter()
+            .map(|class| {
+                let place = self.classes.iter().position(|known| known == class);
+                place.ok_or_else(|| Error::NotScored {
+                    class: class.clone(),
+                    known: self.classes.clone(),
+                })
+            })
+            .collect::<Result<Vec<usize>, Error>>()?;
+        let clips = self.clips.par_iter().map(|clip| ClipScores {
+            clip: clip.clip.clone(),
+            boundaries: clip.boundaries.clone(),
+            values: (clip.values.chunks_exact(self.classes.len().max(1)))
+                .flat_map(|frame| columns.iter().map(|&column| frame[column]))
+                .collect(),
+        });
+        Ok(Self {
+            clips: clips.collect(),
+            classes: names,
+        })
+    }
+
+    /// Only the clips whose name `wanted` accepts.
+    #[must_use]
+    pub fn retain_clips(mut self, mut wanted: impl FnMut(&str) -> bool) -> Self {
+        self.clips.retain(|clip| wanted(&clip.clip));
+        self
+    }
 }
 
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), Error> {
@@ -97,4 +136,40 @@ fn check(clip: &ClipScores, classes: &[String]) -> Result<(), Error> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores() -> Scores {
+        let clip = |name: &str, first: f64| ClipScores {
+            clip: name.to_owned(),
+            boundaries: vec![0.0, 1.0, 3.0],
+            values: (0..6).map(|step| first + f64::from(step)).collect(),
+        };
+        let classes = ["cat", "dog", "hum"].map(str::to_owned).to_vec();
+        Scores::new(classes, vec![clip("b", 10.0), clip("a", 0.0)]).unwrap()
+    }
+
+    #[test]
+    fn classes_and_clips_are_selected_by_name() {
+        let chosen = scores().select_classes(&["hum", "cat"]).unwrap();
+        assert_eq!(chosen.classes(), ["hum", "cat"]);
+        assert_eq!(chosen.clips()[1].values, [12.0, 10.0, 15.0, 13.0]);
+        assert_eq!(chosen.clips()[1].boundaries, [0.0, 1.0, 3.0]);
+        let kept = chosen.retain_clips(|clip| clip != "a");
+        assert_eq!(kept.clips().len(), 1);
+        assert_eq!(kept.clips()[0].clip, "b");
+    }
+
+    #[test]
+    fn a_class_without_scores_is_refused_by_name() {
+        let refused = |classes: &[&str]| scores().select_classes(classes).unwrap_err().to_string();
+        assert_eq!(
+            refused(&["cat", "cow"]),
+            "class \"cow\" has no scores, expected one of [\"cat\", \"dog\", \"hum\"]"
+        );
+        assert_eq!(refused(&["cat", "cat"]), "class \"cat\" is there twice");
+    }
 }

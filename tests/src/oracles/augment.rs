@@ -119,7 +119,8 @@ fn warp(case: &Case) -> Result<()> {
         };
         let x = case.tensor(&format!("{set}.in"))?;
         let all = (whole("first_frame")?, whole("n_frame")?);
-        case.check_equal(&format!("{set}: frames"), &(0, x.size()[2]), &all);
+        case.rows
+            .check_equal(&format!("{set}: frames"), &(0, x.size()[2]), &all);
         let warped = warp.apply(&x.unsqueeze(1)).squeeze_dim(1);
         case.check(&format!("{set}.out"), &warped)?;
     }
@@ -136,7 +137,8 @@ fn time(case: &Case) -> Result<()> {
     let gauss = numbers(&case.json["shift_draw"], "gauss")?;
     let shift = TimeShift(gauss.iter().map(|draw| draw.trunc() as i64).collect());
     let want: Vec<i64> = list(&case.json["shift_draw"]["feature_shift"])?;
-    case.check_equal("shift_draw.feature_shift", &shift.0, &want);
+    case.rows
+        .check_equal("shift_draw.feature_shift", &shift.0, &want);
 
     let [features, embeddings, labels, pseudo] = ["features", "embeddings", "labels", "pseudo"]
         .map(|name| case.tensor(&format!("in.{name}")));
@@ -174,7 +176,7 @@ fn rounding(case: &Case, frames: i64) -> Result<()> {
         got.push(first);
         want.push((-rounded).rem_euclid(frames));
     }
-    case.check_equal("label_shift_rounding", &got, &want);
+    case.rows.check_equal("label_shift_rounding", &got, &want);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! One case of reference values: what is expected, what came out, and how far the two are apart.
+//! One case of reference values that a description and tensors make up.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,99 +9,7 @@ use model::TensorFile;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-/// Accept if |got − want| ≤ `atol` + `rtol`·|want|.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tolerance {
-    /// Absolute part.
-    pub atol: f64,
-    /// Part relative to the expected value.
-    pub rtol: f64,
-}
-
-impl Tolerance {
-    /// Equal, and nothing else.
-    pub const EXACT: Self = Self {
-        atol: 0.0,
-        rtol: 0.0,
-    };
-
-    /// |got − want| as a share of what is accepted; 0 where they are equal.
-    fn ratio(self, got: f64, want: f64) -> f64 {
-        match (got - want).abs() {
-            0.0 => 0.0,
-            // never negative, so that what is not a number sorts last
-            error => (error / (self.atol + self.rtol * want.abs())).abs(),
-        }
-    }
-
-    /// From `{"atol": …, "rtol": …}`.
-    ///
-    /// # Errors
-    /// When one is missing.
-    pub fn read(value: &Value) -> Result<Self> {
-        Ok(Self {
-            atol: number(value, "atol")?,
-            rtol: number(value, "rtol")?,
-        })
-    }
-}
-
-/// How a comparison ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// Within the tolerance.
-    Within,
-    /// Not, or not comparable; what was wrong.
-    Failed(String),
-    /// The reference itself says that no match is to be expected.
-    IllConditioned,
-}
-
-/// A line of the report.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// The tensor or value.
-    pub name: String,
-    /// Largest |got − want|.
-    pub error: Option<f64>,
-    /// Largest |got − want| / (atol + rtol·|want|); 0 where both are 0.
-    pub ratio: Option<f64>,
-    /// What is accepted.
-    pub tolerance: Tolerance,
-    /// How far the reference's float32 result is from its own float64 result.
-    pub round_off: Option<f64>,
-    /// The end.
-    pub outcome: Outcome,
-}
-
-/// The comparisons of one case.
-#[derive(Debug)]
-pub struct CaseReport {
-    /// The case's own name.
-    pub name: String,
-    /// In the order in which they were made.
-    pub rows: Vec<Row>,
-    /// Why the case could not be run to its end.
-    pub error: Option<String>,
-}
-
-impl CaseReport {
-    /// Whether everything was compared and is within its tolerance.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.error.is_none()
-            && !self.rows.is_empty()
-            && !(self.rows.iter()).any(|row| matches!(row.outcome, Outcome::Failed(_)))
-    }
-
-    /// The row that is nearest to its limit, or farthest beyond it.
-    #[must_use]
-    pub fn worst(&self) -> Option<&Row> {
-        (self.rows.iter())
-            .filter(|row| row.ratio.is_some())
-            .max_by(|a, b| a.ratio.unwrap_or(0.0).total_cmp(&b.ratio.unwrap_or(0.0)))
-    }
-}
+use super::rows::{CaseReport, Outcome, Row, Rows, Tolerance};
 
 /// A case that is being run.
 #[derive(Debug)]
@@ -114,7 +22,8 @@ pub struct Case {
     pub path: PathBuf,
     name: String,
     tensors: Option<TensorFile>,
-    rows: RefCell<Vec<Row>>,
+    /// What was compared so far.
+    pub rows: Rows,
     compared: RefCell<BTreeSet<String>>,
 }
 
@@ -153,7 +62,7 @@ impl Case {
             path: path.to_owned(),
             name,
             tensors,
-            rows: RefCell::default(),
+            rows: Rows::default(),
             compared: RefCell::default(),
         })
     }
@@ -272,12 +181,8 @@ impl Case {
         };
         let shape = |x: &Tensor| -> Vec<i64> { x.size().into_iter().filter(|n| *n != 1).collect() };
         let mut row = Row {
-            name: label.to_owned(),
-            error: None,
-            ratio: None,
-            tolerance,
             round_off: self.json["float32_vs_float64_max_abs"][name].as_f64(),
-            outcome: Outcome::Within,
+            ..Row::new(label, tolerance)
         };
         if shape(&want) == shape(got) {
             let double = |x: &Tensor| x.detach().to_kind(Kind::Double).flatten(0, -1);
@@ -296,7 +201,7 @@ impl Case {
             row.outcome = Outcome::Failed(format!("shape {got:?}, expected {want:?}"));
         }
         self.compared.borrow_mut().insert(name.to_owned());
-        self.rows.borrow_mut().push(row);
+        self.rows.push(row);
         Ok(())
     }
 
@@ -314,67 +219,10 @@ impl Case {
         Tolerance::read(&self.json["tolerance"]["default"]).context("the case's default tolerance")
     }
 
-    /// Compares a number of the description.
-    pub fn check_number(&self, name: &str, got: f64, want: f64, tolerance: Tolerance) {
-        let error = (got - want).abs();
-        let mut row = Row {
-            name: name.to_owned(),
-            error: None,
-            ratio: None,
-            tolerance,
-            round_off: None,
-            outcome: Outcome::Within,
-        };
-        row.judge(error, tolerance.ratio(got, want));
-        self.rows.borrow_mut().push(row);
-    }
-
-    /// Compares a list of numbers of the description as one value.
-    pub fn check_numbers(&self, name: &str, got: &[f64], want: &[f64], tolerance: Tolerance) {
-        if got.len() != want.len() {
-            let found = format!("{} numbers, expected {}", got.len(), want.len());
-            return self.check_text(name, Err(found));
-        }
-        // what is not a number counts as farthest away
-        let worst = (got.iter().zip(want))
-            .max_by(|a, b| {
-                tolerance
-                    .ratio(*a.0, *a.1)
-                    .total_cmp(&tolerance.ratio(*b.0, *b.1))
-            })
-            .map_or((0.0, 0.0), |(got, want)| (*got, *want));
-        self.check_number(name, worst.0, worst.1, tolerance);
-    }
-
-    /// Compares something that is no number, exactly.
-    pub fn check_equal<T: PartialEq + std::fmt::Debug>(&self, name: &str, got: &T, want: &T) {
-        let outcome = match got == want {
-            true => Ok(()),
-            false => Err(shortened(&format!("{got:?}, expected {want:?}"))),
-        };
-        self.check_text(name, outcome);
-    }
-
-    /// Notes the end of an exact comparison.
-    pub fn check_text(&self, name: &str, outcome: Result<(), String>) {
-        self.rows.borrow_mut().push(Row {
-            name: name.to_owned(),
-            error: outcome.is_ok().then_some(0.0),
-            ratio: outcome.is_ok().then_some(0.0),
-            tolerance: Tolerance::EXACT,
-            round_off: None,
-            outcome: match outcome {
-                Ok(()) => Outcome::Within,
-                Err(found) => Outcome::Failed(found),
-            },
-        });
-    }
-
     /// Ends the case: what should have been compared and was not is a failure.
     #[must_use]
     pub fn finish(self, run: Result<()>) -> CaseReport {
-        let mut rows = self.rows.take();
-        let compared = self.compared.take();
+        let compared = self.compared.borrow();
         for (name, entry) in self.json["tensors"].as_object().into_iter().flatten() {
             let counts = entry["role"]
                 .as_str()
@@ -382,42 +230,16 @@ impl Case {
             if !counts || compared.contains(name) {
                 continue;
             }
-            rows.push(Row {
-                name: name.clone(),
-                error: None,
-                ratio: None,
-                tolerance: Tolerance::EXACT,
-                round_off: None,
-                outcome: match self.is_ill_conditioned(name) {
-                    true => Outcome::IllConditioned,
-                    false => Outcome::Failed(format!("not compared: {name}")),
-                },
-            });
+            match self.is_ill_conditioned(name) {
+                true => self.rows.push(Row {
+                    outcome: Outcome::IllConditioned,
+                    ..Row::new(name, Tolerance::EXACT)
+                }),
+                false => self.rows.not_compared(name),
+            }
         }
-        CaseReport {
-            name: self.name,
-            rows,
-            error: run.err().map(|error| format!("{error:#}")),
-        }
-    }
-}
-
-impl Row {
-    fn judge(&mut self, error: f64, ratio: f64) {
-        self.error = Some(error);
-        self.ratio = Some(ratio);
-        // a comparison with what is not a number fails
-        let within = ratio <= 1.0;
-        if !within {
-            self.outcome = Outcome::Failed(format!("{error:.2e} beyond the tolerance"));
-        }
-    }
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(400) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        drop(compared);
+        self.rows.into_report(self.name, run)
     }
 }
 

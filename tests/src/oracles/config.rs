@@ -8,8 +8,9 @@ use plan::{Options, Plan, ReferenceValue, reference_settings};
 use serde_json::Value;
 use types::{Digest, TaskSpec, TrainSpec};
 
-use super::case::{Case, Tolerance, entries, number_after};
+use super::case::{Case, entries, number_after};
 use super::network;
+use super::rows::Tolerance;
 
 pub(crate) fn run(case: &Case) -> Result<()> {
     let specs = specs()?;
@@ -62,17 +63,20 @@ fn compare(case: &Case, command: &str, spec: &TrainSpec, settings: &Value) {
                 continue;
             }
         };
-        case.check_text(&format!("{command}: {key}"), Err(found));
+        case.rows
+            .check_text(&format!("{command}: {key}"), Err(found));
     }
     for (key, ours) in &ours {
         if let (ReferenceValue::Is(value), None) = (ours, theirs.get(key)) {
             let found = format!("{value}, which the command does not have");
-            case.check_text(&format!("{command}: {key}"), Err(found));
+            case.rows
+                .check_text(&format!("{command}: {key}"), Err(found));
         }
     }
     let all = theirs.len() as f64;
     let name = format!("{command}: {compared} keys equal, {unused} of no use here");
-    case.check_number(&name, f64::from(compared + unused), all, Tolerance::EXACT);
+    case.rows
+        .check_number(&name, f64::from(compared + unused), all, Tolerance::EXACT);
 }
 
 /// Keys in dots.

@@ -7,8 +7,9 @@ use model::{Fused, Mode, Part, SedModel, pool_embeddings};
 use tch::{Kind, Tensor};
 use types::{Architecture, TransformerSettings};
 
-use super::case::{Case, Tolerance, items, read_all, size};
+use super::case::{Case, items, read_all, size};
 use super::network;
+use super::rows::Tolerance;
 
 pub(crate) fn run(case: &Case) -> Result<()> {
     let mut modes: BTreeSet<&str> = BTreeSet::new();
@@ -166,7 +167,7 @@ fn training(case: &Case, model: &SedModel, weights: &BTreeMap<String, Tensor>) -
             .map(|(name, _)| name)
             .filter(|name| model.part(name) == Part::AudiosetHead)
             .collect();
-        case.check_equal("requires_grad_false", &got, &want);
+        case.rows.check_equal("requires_grad_false", &got, &want);
     }
     let (mel, embeddings, mask) = inputs(case, model, "train")?;
     let out = model.forward(&mel, &embeddings, Mode::Train { dropout: 0.0 });
@@ -211,7 +212,8 @@ fn training(case: &Case, model: &SedModel, weights: &BTreeMap<String, Tensor>) -
     {
         let after = network::find(model.store(), name)?.int64_value(&[]);
         let want = before.int64_value(&[]) + 1;
-        case.check_number(name, after as f64, want as f64, Tolerance::EXACT);
+        case.rows
+            .check_number(name, after as f64, want as f64, Tolerance::EXACT);
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 use tch::{Device, Tensor};
 use types::{DecibelFloor, MelEdges};
 
-use super::case::{Case, Tolerance, number, number_after, size};
+use super::case::{Case, number, number_after, size};
+use super::rows::Tolerance;
 
 const NYQUIST: u32 = 8000;
 
@@ -75,7 +76,8 @@ fn check_bank(case: &Case, name: &str, filters: &Tensor) -> Result<()> {
     let last = filters.size()[0] - 1;
     case.check(name, &filters.narrow(0, 0, last).tr())?;
     let rest = filters.narrow(0, last, 1).abs().max().double_value(&[]);
-    case.check_number(&format!("{name}, last bin"), rest, 0.0, Tolerance::EXACT);
+    case.rows
+        .check_number(&format!("{name}, last bin"), rest, 0.0, Tolerance::EXACT);
     Ok(())
 }
 
@@ -145,7 +147,7 @@ fn coupling(case: &Case, input: &str, alone: &Tensor) -> Result<()> {
         .abs()
         .max()
         .double_value(&[]);
-    case.check_number(
+    case.rows.check_number(
         "batch_coupling_max_abs",
         got,
         want,
@@ -165,13 +167,14 @@ fn fpasst(case: &Case) -> Result<()> {
         let high = number_after(text, "fmax_aug_range=").context("a range in fmax_in_eval")?;
         let (low, got) = evaluation_edges(with_range(high));
         let want = top.as_f64().context("an edge in fmax_in_eval")?;
-        case.check_number(
+        case.rows.check_number(
             &format!("fmax_in_eval, {text}"),
             got,
             want,
             Tolerance::EXACT,
         );
-        case.check_number(&format!("fmin_in_eval, {text}"), low, 0.0, Tolerance::EXACT);
+        case.rows
+            .check_number(&format!("fmin_in_eval, {text}"), low, 0.0, Tolerance::EXACT);
     }
     for name in case.expected() {
         if let Some(top) = number_after(name, "mel_banks_fmax") {
@@ -223,13 +226,13 @@ fn drawn_edges(case: &Case, name: &str) -> Result<(f64, f64)> {
         size(draw, "randint_fmin")?,
         size(draw, "randint_fmax")?,
     );
-    case.check_number(
+    case.rows.check_number(
         "train_draw.fmin",
         got.0,
         number(draw, "fmin")?,
         Tolerance::EXACT,
     );
-    case.check_number(
+    case.rows.check_number(
         "train_draw.fmax",
         got.1,
         number(draw, "fmax")?,

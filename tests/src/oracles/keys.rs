@@ -9,8 +9,9 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 use types::{Architecture, BeatsSettings, ModelSettings};
 
-use super::case::{Case, Tolerance, items, size, switch, text, whole};
+use super::case::{Case, items, size, switch, text, whole};
 use super::network;
+use super::rows::Tolerance;
 
 pub(crate) fn run(case: &Case) -> Result<()> {
     if case.json.get("keys").is_some() {
@@ -74,11 +75,14 @@ fn state_dict(case: &Case) -> Result<()> {
     let difference = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
         a.difference(b).cloned().collect()
     };
-    case.check_equal("missing keys", &difference(&want, &got), &Vec::new());
-    case.check_equal("surplus keys", &difference(&got, &want), &Vec::new());
+    case.rows
+        .check_equal("missing keys", &difference(&want, &got), &Vec::new());
+    case.rows
+        .check_equal("surplus keys", &difference(&got, &want), &Vec::new());
     let exact = |name: &str, got: usize| -> Result<()> {
         let want = whole(&case.json, name)?;
-        case.check_number(name, got as f64, want as f64, Tolerance::EXACT);
+        case.rows
+            .check_number(name, got as f64, want as f64, Tolerance::EXACT);
         Ok(())
     };
     exact("n_keys", got.len())?;
@@ -152,7 +156,8 @@ fn names(case: &Case, rule: &Value) -> Result<()> {
     for (from, to) in &map {
         let want = to.strip_prefix(wrapper).unwrap_or(to);
         let got = transformer_name(architecture, from, bare);
-        case.check_equal(&format!("{kind}: {from}"), &got.as_deref(), &Some(want));
+        case.rows
+            .check_equal(&format!("{kind}: {from}"), &got.as_deref(), &Some(want));
         let name = format!("{wrapper}{want}");
         ensure!(
             model.store().get(&name).is_some(),
@@ -164,7 +169,8 @@ fn names(case: &Case, rule: &Value) -> Result<()> {
             .as_str()
             .context("ignored has something without a name")?;
         let got = transformer_name(architecture, name, bare);
-        case.check_equal(&format!("{kind}: {name}"), &got, &None);
+        case.rows
+            .check_equal(&format!("{kind}: {name}"), &got, &None);
     }
     if rule.get("left_random").is_some() {
         let want: BTreeSet<&str> = items(rule, "left_random")?
@@ -175,7 +181,8 @@ fn names(case: &Case, rule: &Value) -> Result<()> {
             .map(|(name, _)| name)
             .filter(|name| name.starts_with("as_model.") && !name.starts_with(wrapper))
             .collect();
-        case.check_equal(&format!("{kind}: left random"), &got, &want);
+        case.rows
+            .check_equal(&format!("{kind}: left random"), &got, &want);
     }
     Ok(())
 }
@@ -201,7 +208,8 @@ fn entries_of_a_stage(case: &Case, kind: &str, map: &[(&str, &str)]) -> Result<(
             other => bail!("{other} is no part of a stage checkpoint that is known here"),
         };
         let want = Some(format!("{entry}/"));
-        case.check_equal(&format!("{kind}: {entry}"), &network.prefix(&file), &want);
+        case.rows
+            .check_equal(&format!("{kind}: {entry}"), &network.prefix(&file), &want);
     }
     Ok(())
 }

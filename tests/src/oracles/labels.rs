@@ -12,7 +12,8 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 use types::Split;
 
-use super::case::{Case, Tolerance, entries, items, number, numbers, sizes, text, whole};
+use super::case::{Case, entries, items, number, numbers, sizes, text, whole};
+use super::rows::Tolerance;
 
 /// Times in float64.
 const TIMES: Tolerance = Tolerance {
@@ -31,9 +32,10 @@ pub(crate) fn run(case: &Case) -> Result<()> {
             .filter_map(Value::as_str)
             .collect())
     };
-    case.check_equal("classes", &CLASSES.to_vec(), &list("classes")?);
+    case.rows
+        .check_equal("classes", &CLASSES.to_vec(), &list("classes")?);
     let evaluated = list("maestro_eval_classes")?;
-    case.check_equal(
+    case.rows.check_equal(
         "maestro_eval_classes",
         &MAESTRO_EVALUATED.to_vec(),
         &evaluated,
@@ -116,7 +118,8 @@ fn maestro(case: &Case) -> Result<()> {
     case.check("maestro.soft", &grid(plain.labels(0.0).values()))?;
     let aliased = plain.with_aliases();
     let want = Annotation::Strong(table(case, "maestro_rows_after_alias")?);
-    case.check_equal("maestro_rows_after_alias", &aliased.annotation, &want);
+    case.rows
+        .check_equal("maestro_rows_after_alias", &aliased.annotation, &want);
     case.check("maestro.soft_alias", &grid(aliased.labels(0.0).values()))
 }
 
@@ -127,7 +130,8 @@ fn desed(case: &Case) -> Result<()> {
     );
     let aliased = plain.with_aliases();
     let want = Annotation::Strong(table(case, "desed_rows_after_alias")?);
-    case.check_equal("desed_rows_after_alias", &aliased.annotation, &want);
+    case.rows
+        .check_equal("desed_rows_after_alias", &aliased.annotation, &want);
     case.check("desed.strong_alias", &grid(aliased.labels(0.0).values()))
 }
 
@@ -149,7 +153,8 @@ fn weak(case: &Case) -> Result<()> {
         let mut want = classes(row, "with_alias")?;
         got.sort_unstable();
         want.sort_unstable();
-        case.check_equal(&format!("aliases of {}", text(row, "labels")?), &got, &want);
+        case.rows
+            .check_equal(&format!("aliases of {}", text(row, "labels")?), &got, &want);
         aliased.extend(clip.labels(0.0).to_weak());
     }
     let by_clip = |values: &[f32]| Tensor::from_slice(values).view([-1, NUM_CLASSES as i64]);
@@ -179,17 +184,21 @@ fn times(case: &Case) -> Result<()> {
         let time = number(entry, "time")?;
         let got = (onset_frame(time) as u64, offset_frame(time) as u64);
         let want = (whole(entry, "onset_frame")?, whole(entry, "offset_frame")?);
-        case.check_equal(&format!("frames of {time} s"), &got, &want);
+        case.rows
+            .check_equal(&format!("frames of {time} s"), &got, &want);
     }
     let boundaries = frame_boundaries();
     let frames = whole(&case.json, "n_frames")?;
-    case.check_equal("n_frames", &(boundaries.len() as u64 - 1), &frames);
+    case.rows
+        .check_equal("n_frames", &(boundaries.len() as u64 - 1), &frames);
     let times = &case.json["frame_to_time"];
     let (first, last) = (numbers(times, "first")?, numbers(times, "last")?);
     let tail = boundaries.len().saturating_sub(last.len());
     let head = &boundaries[..first.len().min(boundaries.len())];
-    case.check_numbers("frame_to_time, first", head, &first, TIMES);
-    case.check_numbers("frame_to_time, last", &boundaries[tail..], &last, TIMES);
+    case.rows
+        .check_numbers("frame_to_time, first", head, &first, TIMES);
+    case.rows
+        .check_numbers("frame_to_time, last", &boundaries[tail..], &last, TIMES);
     Ok(())
 }
 
@@ -235,8 +244,10 @@ fn decoding(case: &Case) -> Result<()> {
         let times = |events: &[(String, f64, f64)]| -> Vec<f64> {
             events.iter().flat_map(|event| [event.1, event.2]).collect()
         };
-        case.check_equal(&format!("{key}, classes"), &classes(&got), &classes(&want));
-        case.check_numbers(&format!("{key}, times"), &times(&got), &times(&want), TIMES);
+        case.rows
+            .check_equal(&format!("{key}, classes"), &classes(&got), &classes(&want));
+        case.rows
+            .check_numbers(&format!("{key}, times"), &times(&got), &times(&want), TIMES);
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! The reference's values: finds every case below a folder, runs the house's own code on it and compares.
 //!
 //! What a case asks for is read from its own description, so another family of cases with other sizes, seeds and numbers of
-//! clips runs as well. A case that is not understood is a failure, and so is an expected tensor that nothing was compared with.
+//! clips runs as well. A case that is not understood is a failure, and so is an expected value that nothing was compared with.
 
 mod case;
 mod network;
 mod report;
+mod rows;
 
 mod augment;
 mod config;
@@ -13,32 +14,41 @@ mod crnn;
 mod frontend;
 mod keys;
 mod labels;
+mod metrics;
 mod training;
 mod transformer;
 
+use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-pub use case::{Case, CaseReport, Outcome, Row, Tolerance};
+pub use case::Case;
 pub use report::{Detail, Report};
+pub use rows::{CaseReport, Outcome, Row, Rows, Tolerance};
 
-type Run = fn(&Case) -> Result<()>;
+/// How the cases of a kind lie in its folder.
+#[derive(Clone, Copy)]
+enum Run {
+    /// A description each, most of them with tensors.
+    Described(fn(&Case) -> Result<()>),
+    /// A folder each.
+    Folder(fn(&Path, &Rows) -> Result<()>),
+}
 
 /// The kinds of cases, by folder.
-const KINDS: [(&str, Run); 8] = [
-    ("frontend", frontend::run),
-    ("transformer", transformer::run),
-    ("keys", keys::run),
-    ("crnn", crnn::run),
-    ("training", training::run),
-    ("augment", augment::run),
-    ("labels", labels::run),
-    ("config", config::run),
+const KINDS: [(&str, Run); 9] = [
+    ("frontend", Run::Described(frontend::run)),
+    ("transformer", Run::Described(transformer::run)),
+    ("keys", Run::Described(keys::run)),
+    ("crnn", Run::Described(crnn::run)),
+    ("training", Run::Described(training::run)),
+    ("augment", Run::Described(augment::run)),
+    ("labels", Run::Described(labels::run)),
+    ("config", Run::Described(config::run)),
+    ("metrics", Run::Folder(metrics::run)),
 ];
-/// Another kind, which room `eval` tests: its cases are folders.
-const ELSEWHERE: &str = "metrics";
 
 /// Runs every case below `root`; `done` hears of each.
 ///
@@ -47,7 +57,7 @@ const ELSEWHERE: &str = "metrics";
 pub fn run(root: &Path, mut done: impl FnMut(&str, &CaseReport)) -> Result<Report> {
     for folder in listing(root)?.iter().filter(|path| path.is_dir()) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if name != ELSEWHERE && !KINDS.iter().any(|(kind, _)| *kind == name) {
+        if !KINDS.iter().any(|(kind, _)| *kind == name) {
             let known: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
             bail!(
                 "{} is no kind of cases, expected one of {known:?}",
@@ -60,12 +70,8 @@ pub fn run(root: &Path, mut done: impl FnMut(&str, &CaseReport)) -> Result<Repor
         let folder = root.join(kind);
         let mut cases = Vec::new();
         if folder.is_dir() {
-            for path in listing(&folder)? {
-                if path
-                    .extension()
-                    .is_some_and(|extension| extension == "json")
-                    && let Some(case) = one(&path, run)
-                {
+            for path in places(&folder, run)? {
+                if let Some(case) = one(&path, run) {
                     done(kind, &case);
                     cases.push(case);
                 }
@@ -76,25 +82,53 @@ pub fn run(root: &Path, mut done: impl FnMut(&str, &CaseReport)) -> Result<Repor
     Ok(report)
 }
 
+/// Where the cases of a kind are: in its folder and, of other people's data that are not this house's to hand on, beside the
+/// project.
+fn places(folder: &Path, run: Run) -> Result<Vec<PathBuf>> {
+    let mut paths = listing(folder)?;
+    match run {
+        Run::Described(_) => paths.retain(|path| path.extension().is_some_and(|e| e == "json")),
+        Run::Folder(_) => {
+            let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let name = folder.file_name().unwrap_or_default();
+            let shipped = house.join("oracles").join(name).canonicalize().ok();
+            let beside = house.join("../../shared/oracles").join(name);
+            if shipped.is_some() && shipped == folder.canonicalize().ok() && beside.is_dir() {
+                let real = |path: &PathBuf| {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    name.starts_with("real_")
+                };
+                paths.extend(listing(&beside)?.into_iter().filter(real));
+            }
+            paths.retain(|path| path.is_dir());
+        }
+    }
+    Ok(paths)
+}
+
 /// Runs one case; none if it is a file of inputs.
 fn one(path: &Path, run: Run) -> Option<CaseReport> {
-    match Case::open(path) {
-        Ok(case) if case.is_input() => None,
-        Ok(case) => {
-            // what libtorch refuses reaches tch's callers as a panic
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(&case)));
-            Some(case.finish(outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!(said(&panic))))))
+    let name = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    match run {
+        Run::Described(run) => match Case::open(path) {
+            Ok(case) if case.is_input() => None,
+            Ok(case) => {
+                let outcome = caught(|| run(&case));
+                Some(case.finish(outcome))
+            }
+            Err(error) => Some(Rows::default().into_report(name(path.file_stem()), Err(error))),
+        },
+        Run::Folder(run) => {
+            let rows = Rows::default();
+            let outcome = caught(|| run(path, &rows));
+            Some(rows.into_report(name(path.file_name()), outcome))
         }
-        Err(error) => Some(CaseReport {
-            name: path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            rows: Vec::new(),
-            error: Some(format!("{error:#}")),
-        }),
     }
+}
+
+/// What libtorch refuses reaches tch's callers as a panic.
+fn caught(run: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(anyhow::anyhow!(said(&panic))))
 }
 
 fn said(panic: &Box<dyn std::any::Any + Send>) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
-use super::case::{CaseReport, Outcome, Row};
+use super::rows::{CaseReport, Outcome, Row};
 
 /// The cases of every kind.
 #[derive(Debug, Default)]
@@ -44,9 +44,7 @@ impl fmt::Display for Report {
         ]);
         for (kind, cases) in &self.kinds {
             let rows = || cases.iter().flat_map(|case| &case.rows);
-            let left = rows()
-                .filter(|row| row.outcome == Outcome::IllConditioned)
-                .count();
+            let left = rows().filter(|row| row.outcome.is_left_out()).count();
             let worst = (rows().filter_map(|row| row.ratio)).fold(0.0, f64::max);
             let failed = cases.iter().filter(|case| !case.passed()).count();
             let result = match (cases.len(), failed) {
@@ -106,10 +104,10 @@ impl CaseReport {
         for row in self.rows.iter().filter(shown) {
             let exact = row.tolerance.atol == 0.0 && row.tolerance.rtol == 0.0;
             let number = |value: Option<f64>| value.map_or_else(dash, scientific);
-            let (atol, rtol) = match (&row.outcome, exact) {
-                (Outcome::IllConditioned, _) => (dash(), dash()),
-                (_, true) => ("exact".to_owned(), dash()),
-                (_, false) => (
+            let (atol, rtol) = match (row.outcome.is_left_out(), exact) {
+                (true, _) => (dash(), dash()),
+                (false, true) => ("exact".to_owned(), dash()),
+                (false, false) => (
                     scientific(row.tolerance.atol),
                     scientific(row.tolerance.rtol),
                 ),
@@ -127,6 +125,7 @@ impl CaseReport {
                     Outcome::IllConditioned => {
                         "not compared: ill-conditioned, says the case".to_owned()
                     }
+                    Outcome::Outside(why) => format!("not compared: {why}"),
                 },
             ]);
         }

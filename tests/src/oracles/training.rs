@@ -13,9 +13,10 @@ use train::{Averager, averaging_factor, base_rate, learning_rate_factor};
 use types::{OptimizerKind, OptimizerSettings, SelfSupervisedSettings};
 
 use super::case::{
-    Case, Tolerance, entries, items, number, number_after, numbers, sizes, switch, text, whole,
+    Case, entries, items, number, number_after, numbers, sizes, switch, text, whole,
 };
 use super::network;
+use super::rows::Tolerance;
 
 pub(crate) fn run(case: &Case) -> Result<()> {
     let has = |key: &str| case.json.get(key).is_some();
@@ -70,7 +71,8 @@ fn schedules(case: &Case) -> Result<()> {
             got.push(learning_rate_factor(step, warmup, total));
             want.push(pair[1].as_f64().context("a multiplier of a schedule")?);
         }
-        case.check_numbers(text(schedule, "what")?, &got, &want, tolerance);
+        case.rows
+            .check_numbers(text(schedule, "what")?, &got, &want, tolerance);
     }
     let ema = &case.json["ema"];
     if ema.is_object() {
@@ -115,7 +117,8 @@ fn averaging(case: &Case, ema: &Value, tolerance: Tolerance) -> Result<()> {
             case.check(&format!("ema.teacher{index}/{name}"), &start)?;
         }
     }
-    case.check_numbers("ema.alpha", &factors, &numbers(ema, "alpha")?, tolerance);
+    case.rows
+        .check_numbers("ema.alpha", &factors, &numbers(ema, "alpha")?, tolerance);
     Ok(())
 }
 
@@ -195,7 +198,8 @@ fn groups_of(case: &Case, model: &model::SedModel, stage: u32, of_stage: &Value)
     let members = members(of_stage)?;
     let want: BTreeSet<&str> = members.iter().map(|member| member.name.as_str()).collect();
     let got: BTreeSet<&str> = model.store().parameters().map(|(name, _)| name).collect();
-    case.check_equal(&label("names of parameters"), &got, &want);
+    case.rows
+        .check_equal(&label("names of parameters"), &got, &want);
 
     let (mut wrong_group, mut rates) = (Vec::new(), (Vec::new(), Vec::new()));
     for member in &members {
@@ -213,12 +217,13 @@ fn groups_of(case: &Case, model: &model::SedModel, stage: u32, of_stage: &Value)
             rates.1.push(rate);
         }
     }
-    case.check_equal(&label("groups of parameters"), &wrong_group, &Vec::new());
+    case.rows
+        .check_equal(&label("groups of parameters"), &wrong_group, &Vec::new());
     let tolerance = Tolerance {
         atol: 0.0,
         rtol: 1e-12,
     };
-    case.check_numbers(
+    case.rows.check_numbers(
         &label("base rates of parameters"),
         &rates.0,
         &rates.1,
@@ -233,7 +238,7 @@ fn groups_of(case: &Case, model: &model::SedModel, stage: u32, of_stage: &Value)
         .map(|g| counts.get(&g).copied().unwrap_or(0) as f64)
         .collect();
     let want = numbers(of_stage, "params_per_group")?;
-    case.check_numbers(
+    case.rows.check_numbers(
         &label("parameters per group"),
         &got,
         &want,
@@ -246,7 +251,8 @@ fn groups_of(case: &Case, model: &model::SedModel, stage: u32, of_stage: &Value)
         .map(|(name, _)| name)
         .filter(|name| model.part(name) == Part::AudiosetHead)
         .collect();
-    case.check_equal(&label("frozen in a group"), &ours, &frozen);
+    case.rows
+        .check_equal(&label("frozen in a group"), &ours, &frozen);
     Ok(())
 }
 

@@ -43,6 +43,15 @@ impl Counts {
         )
         .unwrap_or(1.0)
     }
+
+    /// F1 with the round-off of precision and recall: 9 of 15 and 9 of 12 make less than 12 of 24 and 12 of 12, though both are 2/3.
+    fn rounded_f1(&self) -> f64 {
+        let (precision, recall) = (self.precision(), self.recall());
+        match precision + recall {
+            0.0 => 0.0,
+            sum => 2.0 * precision * recall / sum,
+        }
+    }
 }
 
 #[expect(
@@ -191,14 +200,15 @@ impl CountsByThreshold {
 
     /// The highest F1 over all thresholds, and a threshold that gives it: half way between the score that must be active and the next
     /// lower one in [`points`](Self::points). It is minus infinity where no lower one is, infinity where nothing must be active. Of
-    /// equal F1 values the one at the higher threshold is taken.
+    /// equal F1 values the one at the higher threshold is taken; where they are equal on paper alone, round-off chooses as it does in
+    /// sed_scores_eval.
     #[must_use]
     pub fn best(&self) -> ClassFScore {
         let mut best = 0;
         let mut counts = self.with(best);
         for above in 1..=self.points.len() {
             let candidate = self.with(above);
-            if candidate.f1() > counts.f1() {
+            if candidate.rounded_f1() > counts.rounded_f1() {
                 (best, counts) = (above, candidate);
             }
         }

@@ -10,7 +10,8 @@ use train::{
 };
 use types::{LossWeights, SelfSupervisedSettings};
 
-use super::super::case::{Case, Tolerance, entries, items, number, switch, whole};
+use super::super::case::{Case, entries, items, number, switch, whole};
+use super::super::rows::Tolerance;
 
 pub(super) fn run(case: &Case, stage: u32) -> Result<()> {
     for (setting, terms) in entries(&case.json, "expected_terms")? {
@@ -32,7 +33,8 @@ pub(super) fn run(case: &Case, stage: u32) -> Result<()> {
         got.push(self_supervised_weight(step, &settings, weight));
         want.push(pair[1].as_f64().context("a value of ssl_weight_schedule")?);
     }
-    case.check_numbers("ssl_weight_schedule", &got, &want, terms_tolerance(case)?);
+    case.rows
+        .check_numbers("ssl_weight_schedule", &got, &want, terms_tolerance(case)?);
     Ok(())
 }
 
@@ -150,7 +152,8 @@ impl Setting {
             }
             let got = self.term(term, step, &losses)?;
             let want = want.as_f64().with_context(|| format!("{term} is {want}"))?;
-            case.check_number(&format!("{setting}: {term}"), got, want, tolerance);
+            case.rows
+                .check_number(&format!("{setting}: {term}"), got, want, tolerance);
         }
         losses.total.backward();
         case.check(

@@ -13,8 +13,9 @@ use types::{
     TeacherInit, TrainingSettings, TransformerSettings,
 };
 
-use super::super::case::{Case, Tolerance, items, number, numbers, size, sizes, switch, whole};
+use super::super::case::{Case, items, number, numbers, size, sizes, switch, whole};
 use super::super::network;
+use super::super::rows::Tolerance;
 
 /// Digits that a rate computed in float64 has.
 const RATES: Tolerance = Tolerance {
@@ -79,7 +80,8 @@ pub(super) fn run(case: &Case, stage: u32) -> Result<()> {
     }
     case.check("losses", &Tensor::stack(&totals, 0))?;
     let want = numbers(&case.json, "ema_alpha_at_each_step")?;
-    case.check_numbers("ema_alpha_at_each_step", &factors, &want, RATES);
+    case.rows
+        .check_numbers("ema_alpha_at_each_step", &factors, &want, RATES);
     for (who, model) in [
         ("student", learner.student()),
         ("teacher", learner.teacher()),
@@ -103,7 +105,8 @@ fn ends(case: &Case, start: &BTreeMap<String, Tensor>, who: &str, model: &SedMod
             .get(name)
             .with_context(|| format!("the state dict has no {name}"))?;
         let equal = network::find(model.store(), name)?.equal(before);
-        case.check_equal(&format!("{who}: {name} is unchanged"), &equal, &true);
+        case.rows
+            .check_equal(&format!("{who}: {name} is unchanged"), &equal, &true);
     }
     Ok(())
 }
@@ -142,7 +145,8 @@ fn rates(case: &Case, model: &SedModel, optimizer: &Optimizer) -> Result<()> {
             }
         }
     }
-    case.check_numbers("lr_per_group_at_each_step", &got, &want, RATES);
+    case.rows
+        .check_numbers("lr_per_group_at_each_step", &got, &want, RATES);
     // what is in a group and not trained here never changes
     let listed: Vec<&str> = (groups
         .iter()
@@ -159,8 +163,9 @@ fn rates(case: &Case, model: &SedModel, optimizer: &Optimizer) -> Result<()> {
         .iter()
         .filter(|name| !listed.contains(name))
         .collect();
-    case.check_equal("parameters that are not trained", &missing, &Vec::new());
-    case.check_equal(
+    case.rows
+        .check_equal("parameters that are not trained", &missing, &Vec::new());
+    case.rows.check_equal(
         "parameters that should not be trained",
         &surplus,
         &Vec::new(),
