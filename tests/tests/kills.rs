@@ -20,8 +20,7 @@ fn a_killed_coordinator_goes_on_where_it_was() {
     let mut first = house.run(2);
     let run_dir = house.run_dir();
     first.until("some finished tasks", RUN_LIMIT, || {
-        let journal = run_dir.join("journal.sqlite");
-        (journal.exists() && house::History::read(&run_dir).executed().len() >= 3).then_some(())
+        (house::History::so_far(&run_dir)?.executed().len() >= 3).then_some(())
     });
     let family = house::descendants(first.id());
     first.signal(Signal::SIGKILL);
@@ -53,10 +52,7 @@ fn a_killed_rank_fails_its_attempt_and_the_next_resumes() {
     let run_dir = house.run_dir();
     // A training with a committed checkpoint.
     let task = run.until("a checkpoint", RUN_LIMIT, || {
-        if !run_dir.join("journal.sqlite").exists() {
-            return None;
-        }
-        let history = house::History::read(&run_dir);
+        let history = house::History::so_far(&run_dir)?;
         let running = history.cluster.runs().pop()?;
         history
             .cluster

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use crate::{ClipScores, Error, GroundTruth, Scores};
+use crate::{Bootstrap, ClipScores, Error, GroundTruth, Intervals, Scores};
 
 /// How the area between two points of a ROC is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,81 @@ pub fn segment_auroc(
     max_fpr: f64,
     area: Area,
 ) -> Result<SegmentAuroc, Error> {
+    let classes = segments(scores, truth, segment_seconds, max_fpr)?;
+    let by_class: Vec<ClassAuroc> = classes
+        .par_iter()
+        .map(|class| class.auroc(|_| 1, max_fpr, area))
+        .collect::<Result<_, _>>()?;
+    let values: Vec<f64> = by_class.iter().map(|class| class.value).collect();
+    Ok(SegmentAuroc {
+        mean: mean(&values),
+        by_class,
+    })
+}
+
+/// How far [`segment_auroc`] would move with other clips. A replicate in which a class has no positive or no negative segment is
+/// drawn anew.
+///
+/// # Errors
+/// As [`segment_auroc`] and [`Bootstrap::intervals`].
+pub fn segment_auroc_intervals(
+    scores: &Scores,
+    truth: &GroundTruth,
+    segment_seconds: f64,
+    max_fpr: f64,
+    area: Area,
+    bootstrap: &Bootstrap,
+) -> Result<Intervals, Error> {
+    let statistic = replicate(scores, truth, segment_seconds, max_fpr, area)?;
+    let intervals = bootstrap.intervals(scores.clips().len(), statistic)?;
+    Ok(Intervals::of(intervals))
+}
+
+/// The mean and each class's own area, each clip taken as often as the slice says; `None` if a class has no area.
+pub(crate) fn replicate(
+    scores: &Scores,
+    truth: &GroundTruth,
+    segment_seconds: f64,
+    max_fpr: f64,
+    area: Area,
+) -> Result<impl Fn(&[u32]) -> Option<Vec<f64>> + Sync, Error> {
+    let classes = segments(scores, truth, segment_seconds, max_fpr)?;
+    for class in &classes {
+        class.auroc(|_| 1, max_fpr, area)?;
+    }
+    Ok(move |times: &[u32]| {
+        let mut values = vec![0.0];
+        for class in &classes {
+            values.push(class.auroc(|clip| times[clip], max_fpr, area).ok()?.value);
+        }
+        values[0] = mean(&values[1..]);
+        Some(values)
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the number of classes is small")]
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// One class's segments, from the highest score down.
+struct Segments {
+    class: String,
+    sorted: Vec<Segment>,
+}
+
+struct Segment {
+    score: f64,
+    clip: usize,
+    positive: bool,
+}
+
+fn segments(
+    scores: &Scores,
+    truth: &GroundTruth,
+    segment_seconds: f64,
+    max_fpr: f64,
+) -> Result<Vec<Segments>, Error> {
     if !(max_fpr > 0.0 && max_fpr <= 1.0) {
         return Err(Error::Settings(format!(
             "max_fpr is {max_fpr}, expected a number in (0, 1]"
@@ -62,13 +137,38 @@ pub fn segment_auroc(
     }
     check_length(segment_seconds)?;
     truth.check(scores)?;
-    let by_class: Vec<ClassAuroc> = (0..scores.classes().len())
-        .into_par_iter()
-        .map(|class| of_class(scores, truth, class, segment_seconds, max_fpr, area))
-        .collect::<Result<_, _>>()?;
-    #[expect(clippy::cast_precision_loss, reason = "the number of classes is small")]
-    let mean = by_class.iter().map(|class| class.value).sum::<f64>() / by_class.len() as f64;
-    Ok(SegmentAuroc { mean, by_class })
+    Ok(scores
+        .classes()
+        .par_iter()
+        .enumerate()
+        .map(|(class, name)| {
+            let mut sorted = Vec::new();
+            for (place, clip) in scores.clips().iter().enumerate() {
+                let duration = truth.durations.get(&clip.clip).copied().unwrap_or(0.0);
+                let events = truth.of(&clip.clip, name);
+                segments_of_clip(
+                    clip,
+                    scores.classes().len(),
+                    class,
+                    duration,
+                    &events,
+                    segment_seconds,
+                    |score, positive| {
+                        sorted.push(Segment {
+                            score,
+                            clip: place,
+                            positive,
+                        });
+                    },
+                );
+            }
+            sorted.sort_by(|one, two| two.score.total_cmp(&one.score));
+            Segments {
+                class: name.clone(),
+                sorted,
+            }
+        })
+        .collect())
 }
 
 pub(crate) fn check_length(segment_seconds: f64) -> Result<(), Error> {
@@ -80,47 +180,74 @@ pub(crate) fn check_length(segment_seconds: f64) -> Result<(), Error> {
     )))
 }
 
-fn of_class(
-    scores: &Scores,
-    truth: &GroundTruth,
-    class: usize,
-    segment_seconds: f64,
-    max_fpr: f64,
-    area: Area,
-) -> Result<ClassAuroc, Error> {
-    let name = &scores.classes()[class];
-    let mut segments: Vec<(f64, bool)> = Vec::new();
-    for clip in scores.clips() {
-        let duration = truth.durations.get(&clip.clip).copied().unwrap_or(0.0);
-        let events = truth.of(&clip.clip, name);
-        segments_of_clip(
-            clip,
-            scores.classes().len(),
-            class,
-            duration,
-            &events,
-            segment_seconds,
-            &mut segments,
-        );
+impl Segments {
+    /// The area, each clip taken as often as `times` says.
+    fn auroc(
+        &self,
+        times: impl Fn(usize) -> u32,
+        max_fpr: f64,
+        area: Area,
+    ) -> Result<ClassAuroc, Error> {
+        let (mut positives, mut negatives) = (0, 0);
+        for segment in &self.sorted {
+            let sum = if segment.positive {
+                &mut positives
+            } else {
+                &mut negatives
+            };
+            *sum += u64::from(times(segment.clip));
+        }
+        if positives == 0 {
+            return Err(Error::NoReference {
+                class: self.class.clone(),
+            });
+        }
+        if negatives == 0 {
+            return Err(Error::Settings(format!(
+                "class {:?} sounds in every segment, so that it has no false positive rate",
+                self.class
+            )));
+        }
+        let roc = self.roc(times, positives, negatives);
+        Ok(ClassAuroc {
+            value: partial_area(&roc, max_fpr, area) / max_fpr,
+            num_positive: positives,
+            roc,
+        })
     }
-    let positives = segments.iter().filter(|segment| segment.1).count();
-    let negatives = segments.len() - positives;
-    if positives == 0 {
-        return Err(Error::NoReference {
-            class: name.clone(),
-        });
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of segments are far below 2^53"
+    )]
+    fn roc(&self, times: impl Fn(usize) -> u32, positives: u64, negatives: u64) -> Vec<RocPoint> {
+        let mut points = vec![RocPoint {
+            fpr: 0.0,
+            tpr: 0.0,
+            score: f64::INFINITY,
+        }];
+        let (mut hits, mut false_alarms) = (0, 0);
+        for of_score in self.sorted.chunk_by(|one, two| one.score == two.score) {
+            let before = (hits, false_alarms);
+            for segment in of_score {
+                let sum = if segment.positive {
+                    &mut hits
+                } else {
+                    &mut false_alarms
+                };
+                *sum += u64::from(times(segment.clip));
+            }
+            // None of the clips with this score may have been drawn.
+            if (hits, false_alarms) != before {
+                points.push(RocPoint {
+                    fpr: false_alarms as f64 / negatives as f64,
+                    tpr: hits as f64 / positives as f64,
+                    score: of_score[0].score,
+                });
+            }
+        }
+        points
     }
-    if negatives == 0 {
-        return Err(Error::Settings(format!(
-            "class {name:?} sounds in every segment, so that it has no false positive rate"
-        )));
-    }
-    let roc = roc(&mut segments, positives, negatives);
-    Ok(ClassAuroc {
-        value: partial_area(&roc, max_fpr, area) / max_fpr,
-        num_positive: positives as u64,
-        roc,
-    })
 }
 
 /// Adds the score of each of a clip's segments, and whether an event overlaps it.
@@ -131,7 +258,7 @@ pub(crate) fn segments_of_clip(
     duration: f64,
     events: &[(f64, f64)],
     segment_seconds: f64,
-    segments: &mut Vec<(f64, bool)>,
+    mut segment: impl FnMut(f64, bool),
 ) {
     #[expect(
         clippy::cast_possible_truncation,
@@ -157,42 +284,13 @@ pub(crate) fn segments_of_clip(
             .map(|frame| clip.values[frame * num_classes + class])
             .max_by(f64::total_cmp)
             .unwrap_or(0.0);
-        segments.push((score, positive));
+        segment(score, positive);
     }
 }
 
 /// Rounded to a microsecond, so that a boundary that two clips or files compute differently is one boundary.
 fn micro(seconds: f64) -> f64 {
     (seconds * 1e6).round_ties_even() / 1e6
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of segments are far below 2^53"
-)]
-fn roc(segments: &mut [(f64, bool)], positives: usize, negatives: usize) -> Vec<RocPoint> {
-    segments.sort_by(|one, two| two.0.total_cmp(&one.0));
-    let mut points = vec![RocPoint {
-        fpr: 0.0,
-        tpr: 0.0,
-        score: f64::INFINITY,
-    }];
-    let (mut hits, mut false_alarms) = (0_usize, 0_usize);
-    for (index, (score, positive)) in segments.iter().enumerate() {
-        if *positive {
-            hits += 1
-        } else {
-            false_alarms += 1
-        }
-        if segments.get(index + 1).is_none_or(|next| next.0 != *score) {
-            points.push(RocPoint {
-                fpr: false_alarms as f64 / negatives as f64,
-                tpr: hits as f64 / positives as f64,
-                score: *score,
-            });
-        }
-    }
-    points
 }
 
 /// Area under the curve from 0 to `max_fpr`. Points are ordered by (FPR, TPR), which falling scores give by themselves.

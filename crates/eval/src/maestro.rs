@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Area, ClipScores, Error, GroundTruth, Scores, SegmentAuroc, segment_auroc};
+use crate::{
+    Area, Bootstrap, ClipScores, Error, GroundTruth, Intervals, Scores, SegmentAuroc,
+    segment_auroc, segment_auroc_intervals,
+};
 
 /// mpAUC: clips' frame scores to seconds, overlap-added over each recording, then [`segment_auroc`] of 1 s segments.
 ///
@@ -22,6 +25,27 @@ pub fn maestro_auroc(
         1.0,
         max_fpr,
         area,
+    )
+}
+
+/// How far [`maestro_auroc`] would move with other recordings: those are drawn, since clips of one overlap.
+///
+/// # Errors
+/// As [`maestro_auroc`] and [`Bootstrap::intervals`].
+pub fn maestro_auroc_intervals(
+    clips: &Scores,
+    truth: &GroundTruth,
+    max_fpr: f64,
+    area: Area,
+    bootstrap: &Bootstrap,
+) -> Result<Intervals, Error> {
+    segment_auroc_intervals(
+        &recording_scores(clips, &truth.durations)?,
+        truth,
+        1.0,
+        max_fpr,
+        area,
+        bootstrap,
     )
 }
 

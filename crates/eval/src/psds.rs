@@ -1,4 +1,7 @@
-use crate::{ClassStatistics, Error, GroundTruth, Intersection, Scores, intersection_statistics};
+use crate::intersection::{
+    CROSS_TRIGGERS, Changes, FALSE_POSITIVES, Swept, TRUE_POSITIVES, Totals,
+};
+use crate::{Bootstrap, Error, GroundTruth, Intersection, Intervals, Scores};
 
 /// Parameters of a polyphonic sound detection score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,12 +46,13 @@ impl PsdsSettings {
         ..Self::PSDS1
     };
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = match self.intersection.cttc {
             Some(_) if self.alpha_ct == 0.0 => {
                 "a cross-trigger tolerance without alpha_ct has no effect: set alpha_ct above 0 or leave cttc out"
             }
             None if self.alpha_ct != 0.0 => "alpha_ct needs a cross-trigger tolerance (cttc)",
+            _ if self.alpha_ct < 0.0 => "alpha_ct is a weight and cannot be negative",
             _ if !(self.unit_seconds > 0.0 && self.max_efpr > 0.0) => {
                 "the unit of time and the largest effective false positive rate must be positive"
             }
@@ -98,103 +102,258 @@ pub struct Psds {
 /// # Errors
 /// Whatever [`Error`] says about scores, ground truth and settings; a class without any event.
 pub fn psds(scores: &Scores, truth: &GroundTruth, settings: &PsdsSettings) -> Result<Psds, Error> {
+    let (swept, totals) = swept(scores, truth, settings)?;
+    let curves = swept.by_class(most_false_positives(&totals, settings), |class, changes| {
+        let mut points = Vec::new();
+        Rates::new(class, &totals, settings).curve(changes, |_| 1, &mut points);
+        points
+    });
+    Ok(of_curves(curves, totals.num_reference, settings))
+}
+
+/// PSDS from these thresholds only, as tools compute it that are given a list of operating points: the same curves, but without
+/// the points between. A frame is active where its score is above the threshold.
+///
+/// # Errors
+/// As [`psds`]; no threshold, or one that is not a number.
+pub fn psds_at_thresholds(
+    scores: &Scores,
+    truth: &GroundTruth,
+    thresholds: &[f64],
+    settings: &PsdsSettings,
+) -> Result<Psds, Error> {
+    if thresholds.is_empty() || thresholds.iter().any(|threshold| threshold.is_nan()) {
+        return Err(Error::Settings(format!(
+            "thresholds are {thresholds:?}, expected one number or more"
+        )));
+    }
+    let mut falling = thresholds.to_vec();
+    falling.sort_by(|one, two| two.total_cmp(one));
+    let (swept, totals) = swept(scores, truth, settings)?;
+    let curves = swept.by_class(i64::MAX, |class, changes| {
+        let rates = Rates::new(class, &totals, settings);
+        let mut points = vec![NOTHING];
+        let mut left = falling.iter().peekable();
+        // The counts at a threshold are those of the last change point above it.
+        let mut above = Some(NOTHING);
+        changes.visit(
+            |_| 1,
+            |score, counts| {
+                while left.next_if(|threshold| **threshold >= score).is_some() {
+                    points.extend(above);
+                }
+                above = rates.point(score, counts);
+            },
+        );
+        if left.next().is_some() {
+            points.extend(above);
+        }
+        keep_curve(&mut points, settings.best_points_only);
+        points
+    });
+    Ok(of_curves(curves, totals.num_reference, settings))
+}
+
+/// How far [`psds`] would move with other clips. A replicate in which a class has no event is drawn anew.
+///
+/// # Errors
+/// As [`psds`] and [`Bootstrap::intervals`].
+pub fn psds_intervals(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+    bootstrap: &Bootstrap,
+) -> Result<Intervals, Error> {
+    let statistic = replicate(scores, truth, settings)?;
+    let intervals = bootstrap.intervals(scores.clips().len(), statistic)?;
+    Ok(Intervals::of(intervals))
+}
+
+/// The score and each class's own, each clip taken as often as the slice says; `None` if a class has no event.
+pub(crate) fn replicate(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+) -> Result<impl Fn(&[u32]) -> Option<Vec<f64>> + Sync, Error> {
+    let (swept, _) = swept(scores, truth, settings)?;
+    let changes = swept.by_class(i64::MAX, |_, changes| changes.take());
+    let (reference, settings) = (swept.reference, *settings);
+    Ok(move |times: &[u32]| {
+        let totals = reference.totals(|clip| times[clip]);
+        if totals.num_reference.contains(&0) {
+            return None;
+        }
+        let curves = changes
+            .iter()
+            .enumerate()
+            .map(|(class, changes)| {
+                let mut points = Vec::new();
+                Rates::new(class, &totals, &settings).curve(
+                    changes,
+                    |clip| times[clip],
+                    &mut points,
+                );
+                points
+            })
+            .collect();
+        let score = of_curves(curves, totals.num_reference, &settings);
+        Some([&[score.value], score.by_class.as_slice()].concat())
+    })
+}
+
+/// Everything that curves are made from.
+fn swept(
+    scores: &Scores,
+    truth: &GroundTruth,
+    settings: &PsdsSettings,
+) -> Result<(Swept, Totals), Error> {
     settings.check()?;
-    let statistics = intersection_statistics(scores, truth, settings.intersection)?;
-    if let Some(class) = statistics.iter().position(|class| class.num_reference == 0) {
+    let swept = Swept::new(scores, truth, settings.intersection)?;
+    let totals = swept.reference.totals(|_| 1);
+    if let Some(class) = totals.num_reference.iter().position(|events| *events == 0) {
         return Err(Error::NoReference {
             class: scores.classes()[class].clone(),
         });
     }
-    let hours = truth.durations.values().sum::<f64>() / settings.unit_seconds;
-    let curves: Vec<Vec<OperatingPoint>> = (0..statistics.len())
-        .map(|class| curve(&statistics, class, hours, settings))
-        .collect();
-    let by_class = curves
-        .iter()
-        .map(|points| area(points, settings.max_efpr))
-        .collect();
-    let combined = combine(&curves, settings);
-    let value = staircase(&combined.efpr, &combined.etpr) / settings.max_efpr;
-    Ok(Psds {
-        value,
-        by_class,
-        num_reference: statistics.iter().map(|class| class.num_reference).collect(),
-        curves,
-        combined,
-    })
+    Ok((swept, totals))
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of events are far below 2^53"
-)]
-fn curve(
-    statistics: &[ClassStatistics],
-    class: usize,
-    units: f64,
+/// No fewer than the largest effective false positive rate allows.
+fn most_false_positives(totals: &Totals, settings: &PsdsSettings) -> i64 {
+    let most = settings.max_efpr * totals.duration / settings.unit_seconds;
+    // One more, whatever the rounding.
+    (most.ceil() as i64).saturating_add(1)
+}
+
+fn of_curves(
+    curves: Vec<Vec<OperatingPoint>>,
+    num_reference: Vec<u64>,
     settings: &PsdsSettings,
-) -> Vec<OperatingPoint> {
-    let own = &statistics[class];
-    // From the highest score down; the sort below keeps that order among equal points.
-    let mut points: Vec<OperatingPoint> = own
-        .points
-        .iter()
-        .map(|point| {
-            let mut efpr = point.false_positives as f64 / units;
-            if settings.intersection.cttc.is_some() && statistics.len() > 1 {
-                let rates: f64 = point
-                    .cross_triggers
-                    .iter()
-                    .zip(statistics)
-                    .enumerate()
-                    .filter(|(other, _)| *other != class)
-                    // By the time that the other class sounds, not by the time that this one does not.
-                    .map(|(_, (crossed, other))| {
-                        *crossed as f64 / (other.reference_time / settings.unit_seconds)
-                    })
-                    .sum();
-                efpr += settings.alpha_ct * rates / (statistics.len() - 1) as f64;
+) -> Psds {
+    let combined = combine(&curves, settings);
+    Psds {
+        value: staircase(&combined.efpr, &combined.etpr) / settings.max_efpr,
+        by_class: curves
+            .iter()
+            .map(|points| area(points, settings.max_efpr))
+            .collect(),
+        num_reference,
+        curves,
+        combined,
+    }
+}
+
+/// From counts to rates and the curve that they draw.
+pub(crate) struct Rates<'a> {
+    class: usize,
+    totals: &'a Totals,
+    settings: &'a PsdsSettings,
+    /// Length of all clips in units of time.
+    units: f64,
+    most_false_positives: i64,
+}
+
+impl<'a> Rates<'a> {
+    pub(crate) fn new(class: usize, totals: &'a Totals, settings: &'a PsdsSettings) -> Self {
+        Self {
+            class,
+            totals,
+            settings,
+            units: totals.duration / settings.unit_seconds,
+            most_false_positives: most_false_positives(totals, settings),
+        }
+    }
+
+    /// Replaces `points` by the class's curve, each clip taken as often as `times` says.
+    pub(crate) fn curve(
+        &self,
+        changes: &Changes,
+        times: impl Fn(usize) -> u32,
+        points: &mut Vec<OperatingPoint>,
+    ) {
+        points.clear();
+        points.push(NOTHING);
+        changes.visit(times, |score, counts| {
+            if let Some(point) = self.point(score, counts) {
+                // Where only the best points count, one that the last one beats need not be sorted with the others.
+                let last = points.last().filter(|_| self.settings.best_points_only);
+                if last.is_none_or(|last| last.tpr < point.tpr || last.efpr > point.efpr) {
+                    points.push(point);
+                }
             }
-            OperatingPoint {
-                tpr: point.true_positives as f64 / own.num_reference as f64,
-                efpr,
-                score: point.score,
-            }
+        });
+        keep_curve(points, self.settings.best_points_only);
+    }
+
+    /// The point with these counts, if it is within the largest effective false positive rate.
+    fn point(&self, score: f64, counts: &[i64]) -> Option<OperatingPoint> {
+        // Most points of a bad threshold end here, before any division.
+        if counts[FALSE_POSITIVES] > self.most_false_positives {
+            return None;
+        }
+        let within = |efpr: &f64| *efpr <= self.settings.max_efpr;
+        // Cross-triggers only add to it.
+        let mut efpr = Some(counts[FALSE_POSITIVES] as f64 / self.units).filter(within)?;
+        let crossed = &counts[CROSS_TRIGGERS..];
+        if crossed.len() > 1 {
+            let rates: f64 = crossed
+                .iter()
+                .zip(&self.totals.reference_time)
+                .enumerate()
+                .filter(|(other, _)| *other != self.class)
+                // By the time that the other class sounds, not by the time that this one does not.
+                .map(|(_, (crossed, time))| *crossed as f64 / (time / self.settings.unit_seconds))
+                .sum();
+            efpr += self.settings.alpha_ct * rates / (crossed.len() - 1) as f64;
+        }
+        Some(OperatingPoint {
+            tpr: counts[TRUE_POSITIVES] as f64 / self.totals.num_reference[self.class] as f64,
+            efpr: Some(efpr).filter(within)?,
+            score,
         })
-        .filter(|point| point.efpr <= settings.max_efpr)
-        .collect();
+    }
+}
+
+/// Above the highest score nothing is detected at all.
+const NOTHING: OperatingPoint = OperatingPoint {
+    tpr: 0.0,
+    efpr: 0.0,
+    score: f64::INFINITY,
+};
+
+/// Of points that come from the highest score down, keeps those of the curve, by effective false positive rate.
+fn keep_curve(points: &mut Vec<OperatingPoint>, best_points_only: bool) {
+    // A stable sort: equal points stay in that order.
     points.sort_by(|one, two| {
         one.efpr
             .total_cmp(&two.efpr)
             .then(one.tpr.total_cmp(&two.tpr))
     });
-
-    // Above the highest score nothing is detected at all.
-    let mut kept = vec![OperatingPoint {
-        tpr: 0.0,
-        efpr: 0.0,
-        score: f64::INFINITY,
-    }];
-    for point in points {
-        let last = kept.last_mut().expect("begins with a point");
+    let mut kept = 0;
+    for place in 1..points.len() {
+        let (last, point) = (points[kept], points[place]);
         if point.efpr == last.efpr {
             // Of equal points the highest score stands for all; where every point is kept, the lowest.
-            if point.tpr > last.tpr || (!settings.best_points_only && point.tpr == last.tpr) {
-                *last = point;
+            if point.tpr > last.tpr || (!best_points_only && point.tpr == last.tpr) {
+                points[kept] = point;
             }
-        } else if !settings.best_points_only || point.tpr > last.tpr {
-            kept.push(point);
+        } else if !best_points_only || point.tpr > last.tpr {
+            kept += 1;
+            points[kept] = point;
         }
     }
-    kept
+    points.truncate(kept + 1);
 }
 
 /// Area under one class's curve up to `max_efpr`, divided by it: 0 before the first point, flat after the last.
-fn area(points: &[OperatingPoint], max_efpr: f64) -> f64 {
-    let mut efpr: Vec<f64> = points.iter().map(|point| point.efpr).collect();
-    efpr.push(max_efpr);
-    let tpr: Vec<f64> = points.iter().map(|point| point.tpr).collect();
-    staircase(&efpr, &tpr) / max_efpr
+pub(crate) fn area(points: &[OperatingPoint], max_efpr: f64) -> f64 {
+    let ends = points.iter().skip(1).map(|point| point.efpr);
+    let sum: f64 = points
+        .iter()
+        .zip(ends.chain([max_efpr]))
+        .map(|(point, end)| point.tpr * (end - point.efpr))
+        .sum();
+    sum / max_efpr
 }
 
 /// Σ yᵢ·(xᵢ₊₁ − xᵢ).

@@ -42,6 +42,20 @@ impl GroundTruth {
         Ok(())
     }
 
+    /// The same clips with the events of one class alone.
+    pub(crate) fn of_class(&self, class: &str) -> Self {
+        let own = |events: &Vec<SoundEvent>| {
+            let own = events.iter().filter(|event| event.class == class);
+            own.cloned().collect()
+        };
+        Self {
+            events: (self.events.iter())
+                .map(|(clip, events)| (clip.clone(), own(events)))
+                .collect(),
+            durations: self.durations.clone(),
+        }
+    }
+
     /// The events of one class in one clip, by onset.
     pub(crate) fn of(&self, clip: &str, class: &str) -> Vec<(f64, f64)> {
         let mut stretches: Vec<(f64, f64)> = self

@@ -398,8 +398,24 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn read(run_dir: &Path) -> Self {
-        let journal =
-            journal::JournalReader::open(&run_dir.join("journal.sqlite")).expect("the journal");
+        Self::replay(&Self::open(run_dir).expect("the journal"))
+    }
+
+    /// The journal of a coordinator that may be about to make it: nothing yet where there is no file, or a blank one.
+    pub(crate) fn so_far(run_dir: &Path) -> Option<Self> {
+        match Self::open(run_dir) {
+            Ok(journal) => Some(Self::replay(&journal)),
+            Err(journal::Error::NotAJournal { .. }) => None,
+            Err(_) if !run_dir.join("journal.sqlite").exists() => None,
+            Err(error) => panic!("the journal: {error}"),
+        }
+    }
+
+    fn open(run_dir: &Path) -> Result<journal::JournalReader, journal::Error> {
+        journal::JournalReader::open(&run_dir.join("journal.sqlite"))
+    }
+
+    fn replay(journal: &journal::JournalReader) -> Self {
         let mut cluster = control::Cluster::new();
         let mut actions = Vec::new();
         for record in journal.records() {

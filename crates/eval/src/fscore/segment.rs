@@ -39,7 +39,7 @@ pub fn segment_changes(
             duration,
             &events,
             segment_seconds,
-            &mut segments,
+            |score, positive| segments.push((score, positive)),
         );
         let positives = segments.iter().filter(|(_, positive)| *positive).count();
         let changes = segments

@@ -2,6 +2,7 @@
 //! are, by room `scorefiles`.
 
 mod auroc;
+mod boxes;
 mod encoding;
 mod expected;
 mod fscore;
@@ -16,7 +17,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use eval::{GroundTruth, Scores};
-use scorefiles::read_scored;
+use scorefiles::{read_durations, read_ground_truth, read_scored};
 
 use super::listing;
 use super::rows::{Rows, Tolerance};
@@ -69,9 +70,11 @@ impl Folder<'_> {
     fn compare(&self, file: &str, expected: Node<'_>) -> Result<()> {
         match file {
             "expected_operating_points.json" => operating_points::compare(self, expected),
+            "expected_csebbs.json" => boxes::compare(self, expected),
             name if name != "expected.json" => Ok(()),
             _ if self.has("maestro.tsv") => maestro::compare(self, expected),
             _ if self.has("ground_truth.tsv") => self.metrics(expected),
+            _ if self.has("expected_tsv") => boxes::with_seconds(self, expected),
             _ if expected.get("cases").exists() => rejected::compare(self, expected),
             _ if expected.get("windows").exists() => median::compare(self, expected),
             _ if self.has("data.safetensors") => encoding::compare(self, expected),
@@ -115,6 +118,14 @@ impl Folder<'_> {
             self.path.join("scores")
         };
         Ok(scorefiles::read_scores(&path)?)
+    }
+
+    /// Ground truth and durations.
+    fn truth(&self) -> Result<GroundTruth> {
+        Ok(GroundTruth {
+            events: read_ground_truth(&self.path.join("ground_truth.tsv"))?,
+            durations: read_durations(&self.path.join("durations.tsv"))?,
+        })
     }
 
     /// Scores with ground truth and durations.

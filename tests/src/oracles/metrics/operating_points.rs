@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use eval::{
-    ClipScores, Collars, CountsByThreshold, FScore, GroundTruth, Intersection, Macro, PsdsSettings,
-    Scores, collar_counts, intersection_counts, psds, segment_counts,
+    Collars, CountsByThreshold, FScore, GroundTruth, Intersection, Macro, PsdsSettings, Scores,
+    collar_counts, intersection_counts, psds_at_thresholds, segment_counts,
 };
 
 use super::expected::Node;
@@ -33,7 +33,7 @@ pub(super) fn compare(folder: &Folder<'_>, expected: Node<'_>) -> Result<()> {
             best_points_only: true,
         };
         let thresholds = params.get("thresholds").numbers()?;
-        let got = psds(&at_thresholds(&scores, &thresholds)?, &truth, &settings)?;
+        let got = psds_at_thresholds(&scores, &truth, &thresholds, &settings)?;
         let name = format!("{name} at {} thresholds", thresholds.len());
         folder
             .rows
@@ -87,22 +87,4 @@ fn averages(
             .check_number(name, found, wanted.number()?, VALUES);
     }
     Ok(())
-}
-
-/// Scores that change at the thresholds alone: each becomes the highest threshold that it is above.
-fn at_thresholds(scores: &Scores, thresholds: &[f64]) -> Result<Scores> {
-    let mut thresholds = thresholds.to_vec();
-    thresholds.sort_by(f64::total_cmp);
-    let clips = scores.clips().iter().map(|clip| ClipScores {
-        values: (clip.values.iter())
-            .map(
-                |value| match thresholds.partition_point(|threshold| threshold < value) {
-                    0 => f64::NEG_INFINITY,
-                    above => thresholds[above - 1],
-                },
-            )
-            .collect(),
-        ..clip.clone()
-    });
-    Scores::new(scores.classes().to_vec(), clips.collect()).context("scores at thresholds")
 }
