@@ -170,20 +170,24 @@ fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
 
 #[test]
 fn every_expected_number_of_metrics_matters() {
-    for name in ["edge_clips", "maestro_ties"] {
-        let path = shipped().join("metrics").join(name).join("expected.json");
+    for (name, file) in [
+        ("edge_clips", "expected.json"),
+        ("maestro_ties", "expected.json"),
+        ("csebbs_shapes", "expected_csebbs.json"),
+    ] {
+        let path = shipped().join("metrics").join(name).join(file);
         let mut expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let mut numbers = Vec::new();
         numbers_of(&mut expected, &mut numbers);
         let count = numbers.len();
-        let before = metrics_failures(name, "expected.json", |_| ());
+        let before = metrics_failures(name, file, |_| ());
         // a few hundred of them, and never the same ones of every list
         let step = (count / 150).max(1);
         let places = (0..count)
             .step_by(step)
             .map(|place| (place + place / 7 % step).min(count - 1));
         for place in places {
-            let after = metrics_failures(name, "expected.json", |expected| {
+            let after = metrics_failures(name, file, |expected| {
                 let mut numbers = Vec::new();
                 numbers_of(expected, &mut numbers);
                 let value = numbers[place].as_f64().unwrap();

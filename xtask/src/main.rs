@@ -9,6 +9,7 @@
     reason = "a chore talks to the person who called it"
 )]
 
+mod bench;
 mod demo;
 mod demo_data;
 mod fuzz;
@@ -35,6 +36,8 @@ enum Verb {
     Demo(demo::Args),
     /// Compare networks, losses, augmentation and settings with the reference's values
     Oracles(oracles::Args),
+    /// Time our code beside the published tools, on the same data
+    Bench(bench::Args),
     /// Run every test
     Test(test::Args),
     /// Make the demo's data: a small look-alike of DESED and MAESTRO Real from recordings in Debian packages
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Oracles(args) => oracles::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(args) => fuzz::run(&args),

@@ -1,4 +1,4 @@
-//! Change-detection boxes: what must hold for any. (The published tool's are among the reference's values, in package `system-tests`.)
+//! Change-detection boxes: what must hold for any.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 

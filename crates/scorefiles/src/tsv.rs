@@ -296,17 +296,18 @@ pub(crate) fn number(value: f64) -> String {
         .map_or(0, |(_, after)| after.len());
     let exponent: i32 = exponent.parse().unwrap_or(0);
     // a number exactly half way between two texts is rounded up by the shortest one, to even by one of that length
-    let even = format!("{value:.decimals$e}");
-    let halfway = decimals > 12 && even != shortest && even.parse() == Ok(value);
+    let even = (decimals > 12)
+        .then(|| format!("{value:.decimals$e}"))
+        .filter(|even| *even != shortest && even.parse() == Ok(value));
     if (-4..16).contains(&exponent) || value == 0.0 {
         let after_point = i32::try_from(decimals).unwrap_or(0) - exponent;
         return match usize::try_from(after_point) {
-            Ok(after_point @ 1..) if halfway => format!("{value:.after_point$}"),
-            Ok(0) if halfway => format!("{value:.1}"),
+            Ok(after_point @ 1..) if even.is_some() => format!("{value:.after_point$}"),
+            Ok(0) if even.is_some() => format!("{value:.1}"),
             _ => format!("{value:?}"),
         };
     }
-    let text = if halfway { even } else { shortest };
+    let text = even.as_ref().unwrap_or(&shortest);
     let mantissa = text.split_once('e').map_or("", |(mantissa, _)| mantissa);
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:0>2}", exponent.unsigned_abs())
@@ -330,7 +331,7 @@ mod tests {
             (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
             (f64::NEG_INFINITY, "-inf"),
             (f64::from(0.9_f32), "0.8999999761581421"),
-            (0.655_403_137_207_031_2, "0.6554031372070312"),
+            (f64::from(0.655_403_14_f32), "0.6554031372070312"),
             (-0.0, "-0.0"),
             (123_456_789_012_345.6, "123456789012345.6"),
             (5e-324, "5e-324"),

@@ -182,6 +182,11 @@ impl<'a> Node<'a> {
         *self.mark() == Value::Bool(true)
     }
 
+    /// Whether it is a switch that is off.
+    pub(super) fn is_false(self) -> bool {
+        *self.mark() == Value::Bool(false)
+    }
+
     fn shown(self) -> String {
         self.value.to_string().chars().take(80).collect()
     }

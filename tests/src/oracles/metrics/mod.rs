@@ -2,6 +2,7 @@
 //! are, by room `scorefiles`.
 
 mod auroc;
+mod boxes;
 mod encoding;
 mod expected;
 mod fscore;
@@ -10,14 +11,13 @@ mod median;
 mod operating_points;
 mod psds;
 mod rejected;
-mod sebbs;
 mod tensors;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use eval::{GroundTruth, Scores};
-use scorefiles::read_scored;
+use scorefiles::{read_durations, read_ground_truth, read_scored};
 
 use super::listing;
 use super::rows::{Rows, Tolerance};
@@ -69,11 +69,12 @@ impl Folder<'_> {
     /// Compares what is understood of one file; the rest stays unread.
     fn compare(&self, file: &str, expected: Node<'_>) -> Result<()> {
         match file {
-            "expected_csebbs.json" => sebbs::compare(self, expected),
             "expected_operating_points.json" => operating_points::compare(self, expected),
-            _ if self.has("expected_tsv") => sebbs::one_table(self, expected),
+            "expected_csebbs.json" => boxes::compare(self, expected),
+            name if name != "expected.json" => Ok(()),
             _ if self.has("maestro.tsv") => maestro::compare(self, expected),
             _ if self.has("ground_truth.tsv") => self.metrics(expected),
+            _ if self.has("expected_tsv") => boxes::with_seconds(self, expected),
             _ if expected.get("cases").exists() => rejected::compare(self, expected),
             _ if expected.get("windows").exists() => median::compare(self, expected),
             _ if self.has("data.safetensors") => encoding::compare(self, expected),
@@ -110,22 +111,34 @@ impl Folder<'_> {
 
     /// Frame scores, in either form.
     fn scores(&self) -> Result<Scores> {
-        Ok(scorefiles::read_scores(&self.scores_path())?)
+        let file = self.path.join("scores.safetensors");
+        let path = if file.exists() {
+            file
+        } else {
+            self.path.join("scores")
+        };
+        Ok(scorefiles::read_scores(&path)?)
     }
 
-    fn scores_path(&self) -> PathBuf {
-        let file = self.path.join("scores.safetensors");
-        match file.exists() {
-            true => file,
-            false => self.path.join("scores"),
-        }
+    /// Ground truth and durations.
+    fn truth(&self) -> Result<GroundTruth> {
+        Ok(GroundTruth {
+            events: read_ground_truth(&self.path.join("ground_truth.tsv"))?,
+            durations: read_durations(&self.path.join("durations.tsv"))?,
+        })
     }
 
     /// Scores with ground truth and durations.
     fn scored(&self) -> Result<(Scores, GroundTruth)> {
+        let file = self.path.join("scores.safetensors");
+        let path = if file.exists() {
+            file
+        } else {
+            self.path.join("scores")
+        };
         let table = |name: &str| self.path.join(name);
         Ok(read_scored(
-            &self.scores_path(),
+            &path,
             &table("ground_truth.tsv"),
             &table("durations.tsv"),
         )?)
