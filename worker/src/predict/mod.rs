@@ -1,7 +1,7 @@
 //! `worker predict`: what people use a trained system with.
 //!
-//! A thread decodes files ahead; [`hearing`] gathers their windows into batches and runs the networks (all tensor work is
-//! `train::inference`); [`events`] decodes each file's logits; [`output`] and [`picture`] write.
+//! A thread decodes files ahead; `hearing` gathers their windows into batches and runs the networks (all tensor work is
+//! `train::inference`); `events` decodes each file's logits; `output` and `picture` write.
 
 mod events;
 mod hearing;
