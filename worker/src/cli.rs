@@ -22,7 +22,8 @@ use crate::protocol::Device;
 /// Ctrl-C again stops at once.
 ///
 /// `worker predict` is something else: it finds sound events in files with a trained checkpoint.
-/// `worker convert` exchanges stored logits with the reference's HDF5 files.
+/// `worker convert` exchanges stored logits with the reference's HDF5 files; `worker evaluate` scores any
+/// system's files and `worker tune` chooses their post-processing.
 ///
 /// Exit codes: 0 left in order, 1 failed, 2 wrong command line, 3 the device is not there,
 /// 130 stopped at once.
@@ -42,7 +43,7 @@ pub struct Cli {
     pub options: Options,
 }
 
-/// `predict` and `convert`, and the commands that a worker gives to its own children.
+/// `predict`, `convert`, `evaluate` and `tune`, and the commands that a worker gives to its own children.
 #[derive(Debug, Subcommand)]
 pub enum Other {
     /// One attempt's tensors; speaks to its worker through its standard streams
@@ -67,6 +68,16 @@ pub enum Other {
         reason = "the command's own text would be shown instead of that of its options"
     )]
     Convert(crate::convert::Options),
+    #[expect(
+        missing_docs,
+        reason = "the command's own text would be shown instead of that of its options"
+    )]
+    Evaluate(Box<crate::evaluate::options::Evaluate>),
+    #[expect(
+        missing_docs,
+        reason = "the command's own text would be shown instead of that of its options"
+    )]
+    Tune(Box<crate::evaluate::options::Tune>),
 }
 
 /// What a worker needs.

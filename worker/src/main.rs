@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use worker::cli::{Cli, Other};
-use worker::{convert, exit, predict, rank, supervisor};
+use worker::{convert, evaluate, exit, predict, rank, supervisor};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         Some(Other::Probe { gpu }) => rank::probe(gpu),
         Some(Other::Predict(options)) => predict::run(&options),
         Some(Other::Convert(options)) => convert::run(&options),
+        Some(Other::Evaluate(options)) => evaluate::evaluate(&options),
+        Some(Other::Tune(options)) => evaluate::tune(&options),
         None => match supervisor::run(&cli.options) {
             Ok(code) => code,
             Err(error) => {

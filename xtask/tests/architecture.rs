@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "eval",
             "nccl-rs",
             "proto",
+            "scorefiles",
             "tensorfile",
             "train",
             "types",

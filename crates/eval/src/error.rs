@@ -41,6 +41,26 @@ pub enum Error {
         /// The frame.
         frame: usize,
     },
+    /// Change detection takes means over time, and an infinite score has none.
+    #[error(
+        "scores of clip {clip:?}, class {class:?}, frame {frame}: infinite, expected a finite score"
+    )]
+    Infinite {
+        /// The clip.
+        clip: String,
+        /// The class.
+        class: String,
+        /// The frame.
+        frame: usize,
+    },
+    /// Change detection counts time from the clip's start.
+    #[error("scores of clip {clip:?} begin at {onset} s, expected 0 s")]
+    Start {
+        /// The clip.
+        clip: String,
+        /// Where its first frame begins, in seconds.
+        onset: f64,
+    },
     /// Two clips or two classes with one name.
     #[error("{what} {name:?} is there twice")]
     Twice {

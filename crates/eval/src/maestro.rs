@@ -7,6 +7,9 @@ use crate::{
     segment_auroc, segment_auroc_intervals,
 };
 
+/// No recording is longer than a day, in hundredths of a second.
+const LONGEST: u64 = 8_640_000;
+
 /// mpAUC: clips' frame scores to seconds, overlap-added over each recording, then [`segment_auroc`] of 1 s segments.
 ///
 /// `truth` is about recordings: merged events in recording time and durations of whole recordings.
@@ -169,9 +172,32 @@ pub fn place_in_recording(clip: &str) -> Result<(&str, u64, u64), Error> {
     };
     parts()
         .filter(|(recording, onset, offset): &(&str, u64, u64)| {
-            !recording.is_empty() && onset < offset
+            !recording.is_empty() && onset < offset && *offset <= LONGEST
         })
         .ok_or_else(|| Error::ClipName {
             clip: clip.to_owned(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_where_a_clip_lies() {
+        assert_eq!(
+            place_in_recording("metro-station_02-000100-001100"),
+            Ok(("metro-station_02", 100, 1100))
+        );
+        for name in [
+            "a",
+            "a-1",
+            "-0-100",
+            "a-100-100",
+            "a-0-99999999999",
+            "a-x-100",
+        ] {
+            assert!(place_in_recording(name).is_err(), "{name}");
+        }
+    }
 }

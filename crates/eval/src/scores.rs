@@ -34,8 +34,9 @@ impl Scores {
     /// Checks shapes and values, and sorts clips by name.
     ///
     /// # Errors
-    /// Wrong shape, boundaries that do not grow, a NaN, a clip or class that is there twice.
+    /// No class, wrong shape, boundaries that do not grow, a NaN, a clip or class that is there twice.
     pub fn new(classes: Vec<String>, mut clips: Vec<ClipScores>) -> Result<Self, Error> {
+        some(&classes)?;
         unique("class", classes.iter())?;
         unique("clip", clips.iter().map(|clip| &clip.clip))?;
         for clip in &clips {
@@ -63,6 +64,7 @@ impl Scores {
     /// A class that has no scores or is there twice.
     pub fn select_classes<S: AsRef<str>>(&self, classes: &[S]) -> Result<Self, Error> {
         let names: Vec<String> = classes.iter().map(|c| c.as_ref().to_owned()).collect();
+        some(&names)?;
         unique("class", names.iter())?;
         let columns = names
             .iter()
@@ -95,6 +97,15 @@ impl Scores {
     }
 }
 
+fn some(classes: &[String]) -> Result<(), Error> {
+    if classes.is_empty() {
+        return Err(Error::Settings(
+            "scores of no class, expected one at least".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for name in names {
@@ -119,7 +130,7 @@ fn check(clip: &ClipScores, classes: &[String]) -> Result<(), Error> {
     }
     for (frame, pair) in clip.boundaries.windows(2).enumerate() {
         // Written so that a NaN fails.
-        if !(pair[0] < pair[1] && pair[1].is_finite()) {
+        if !(pair[0] < pair[1] && pair[0].is_finite() && pair[1].is_finite()) {
             return Err(Error::Boundaries {
                 clip: clip.clip.clone(),
                 frame,

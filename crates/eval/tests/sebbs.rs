@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-use eval::{BoundingBox, ClipScores, Error, MergeLimits, Scores, SebbSettings, bounding_boxes};
+use eval::{
+    BoundingBox, ClipScores, Error, GroundTruth, MergeLimits, PsdsSettings, Scores, SebbSettings,
+    TuningGrid, TuningMetric, bounding_boxes, change_segments, tune,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -24,6 +27,70 @@ fn impossible_settings_are_refused() {
     ] {
         let refused = bounding_boxes(&scores, &wrong);
         assert!(matches!(refused, Err(Error::Settings(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn scores_that_have_no_mean_or_begin_late_are_refused() {
+    let settings = SebbSettings {
+        step_seconds: 0.5,
+        merge: MergeLimits::NONE,
+    };
+    let grid = TuningGrid::either(&[0.5], &[0.2], &[]);
+    let refused = |boundaries: [f64; 4], value: f64| {
+        let clip = ClipScores {
+            clip: "a".to_owned(),
+            boundaries: boundaries.to_vec(),
+            values: vec![0.1, value, 0.2],
+        };
+        let scores = Scores::new(vec!["one".to_owned()], vec![clip]).unwrap();
+        let error = bounding_boxes(&scores, &[settings]).unwrap_err();
+        let segments = change_segments(&scores, 0, 0, 0.5).unwrap_err();
+        let metric = TuningMetric::Psds(PsdsSettings::PSDS1);
+        let tuned = tune(&scores, &GroundTruth::default(), &grid, metric, false).unwrap_err();
+        assert_eq!((&segments, &tuned), (&error, &error));
+        error.to_string()
+    };
+    for value in [f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(
+            refused([0.0, 1.0, 2.0, 3.0], value),
+            "scores of clip \"a\", class \"one\", frame 1: infinite, expected a finite score"
+        );
+    }
+    for onset in [1.0, -1.0] {
+        assert_eq!(
+            refused([onset, 2.0, 3.0, 4.0], 0.5),
+            format!("scores of clip \"a\" begin at {onset} s, expected 0 s")
+        );
+    }
+}
+
+#[test]
+fn clips_with_other_frames_keep_to_their_own() {
+    // twice as long frames, in turns
+    let clip = |place: usize| ClipScores {
+        clip: format!("clip{place}"),
+        boundaries: [0.0, 1.0, 2.0, 3.0]
+            .map(|time| time * (1 + place % 2) as f64)
+            .to_vec(),
+        values: vec![0.1, 0.9, 0.1],
+    };
+    let scores = Scores::new(vec!["one".to_owned()], (0..4).map(clip).collect()).unwrap();
+    let settings = SebbSettings {
+        step_seconds: 0.5,
+        merge: MergeLimits {
+            absolute: 0.2,
+            ..MergeLimits::NONE
+        },
+    };
+    let boxes = bounding_boxes(&scores, &[settings]).unwrap();
+    for (place, clip) in boxes.clips.iter().enumerate() {
+        let scale = (1 + place % 2) as f64;
+        let loud: Vec<_> = (clip.by_class[0].iter())
+            .filter(|found| found.confidence > 0.8)
+            .map(|found| (found.onset, found.offset))
+            .collect();
+        assert_eq!(loud, [(scale, 2.0 * scale)], "{}", clip.clip);
     }
 }
 
@@ -89,4 +156,16 @@ fn found_twice_as_long(
     merge: MergeLimits,
 ) -> Vec<BoundingBox> {
     found(values, 2.0 * frame, 2.0 * step, merge)
+}
+
+#[test]
+fn scores_without_a_class_or_a_start_are_refused() {
+    assert!(Scores::new(Vec::new(), Vec::new()).is_err());
+    assert!(clip(&[0.1], 1.0).select_classes::<&str>(&[]).is_err());
+    let endless = ClipScores {
+        clip: "a".to_owned(),
+        boundaries: vec![f64::NEG_INFINITY, 1.0],
+        values: vec![0.5],
+    };
+    assert!(Scores::new(vec!["one".to_owned()], vec![endless]).is_err());
 }

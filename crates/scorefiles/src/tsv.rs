@@ -163,6 +163,10 @@ fn classes(header: &str) -> Result<Vec<String>, Problem> {
         if class.is_empty() {
             return Err(Problem::UnnamedClass { column });
         }
+        if !is_cell(class) {
+            let name = class.clone();
+            return Err(Problem::NotAColumn { name });
+        }
         if !seen.insert(class) {
             let class = class.clone();
             return Err(Problem::ClassTwice { class });

@@ -85,14 +85,8 @@ impl Tuned {
     }
 
     fn shown(&self) -> BTreeMap<String, BoxSettings> {
-        let limit = |limit: f64| limit.is_finite().then_some(limit);
-        let shown = |settings: &SebbSettings| BoxSettings {
-            step_seconds: settings.step_seconds,
-            merge_relative: limit(settings.merge.relative),
-            merge_absolute: limit(settings.merge.absolute),
-        };
         (self.0.iter())
-            .map(|(class, settings)| (class.clone(), shown(settings)))
+            .map(|(class, settings)| (class.clone(), BoxSettings::from(*settings)))
             .collect()
     }
 }

@@ -1,5 +1,7 @@
 //! Where the score changes most: a step filter over the scores as a function of time.
 
+use std::collections::HashMap;
+
 use crate::{ClipScores, Error, Scores};
 
 use super::SebbSettings;
@@ -68,7 +70,7 @@ impl Segments {
 /// The stretches of one clip's column before any are merged.
 ///
 /// # Errors
-/// A step filter without length, or a column that is not there.
+/// A step filter without length, or a column that is not there; an infinite score, a clip that does not begin at 0 s.
 pub fn change_segments(
     scores: &Scores,
     clip: usize,
@@ -80,6 +82,7 @@ pub fn change_segments(
         merge: super::MergeLimits::NONE,
     };
     settings.check()?;
+    super::check_scores(scores)?;
     if clip >= scores.clips().len() || class >= scores.classes().len() {
         return Err(Error::Settings(format!(
             "clip {clip}, class {class}: expected less than {} and {}",
@@ -226,12 +229,17 @@ pub(super) struct Schedules {
 impl Schedules {
     pub(super) fn new(scores: &Scores, step_seconds: f64) -> Self {
         let mut grids: Vec<&[f64]> = Vec::new();
+        let mut places: HashMap<Vec<u64>, usize> = HashMap::new();
         let of_clip = scores
             .clips()
             .iter()
             .map(|clip| {
-                let known = grids.iter().rposition(|grid| *grid == clip.boundaries);
-                known.unwrap_or_else(|| {
+                // Neighbours mostly share theirs.
+                if grids.last().is_some_and(|grid| *grid == clip.boundaries) {
+                    return grids.len() - 1;
+                }
+                let key = clip.boundaries.iter().map(|time| time.to_bits()).collect();
+                *places.entry(key).or_insert_with(|| {
                     grids.push(&clip.boundaries);
                     grids.len() - 1
                 })

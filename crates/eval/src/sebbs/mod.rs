@@ -14,6 +14,7 @@ pub use frames::{Boxes, ClipBoxes};
 pub use tune::{MergeLimits, Tuned, TuningGrid, TuningMetric, tune};
 
 use rayon::prelude::*;
+use types::BoxSettings;
 
 use crate::{Error, Scores};
 use change::Schedules;
@@ -45,6 +46,51 @@ impl SebbSettings {
     }
 }
 
+impl From<SebbSettings> for BoxSettings {
+    fn from(settings: SebbSettings) -> Self {
+        let limit = |limit: f64| limit.is_finite().then_some(limit);
+        Self {
+            step_seconds: settings.step_seconds,
+            merge_relative: limit(settings.merge.relative),
+            merge_absolute: limit(settings.merge.absolute),
+        }
+    }
+}
+
+impl From<BoxSettings> for SebbSettings {
+    fn from(settings: BoxSettings) -> Self {
+        let limit = |limit: Option<f64>| limit.unwrap_or(f64::INFINITY);
+        Self {
+            step_seconds: settings.step_seconds,
+            merge: MergeLimits {
+                absolute: limit(settings.merge_absolute),
+                relative: limit(settings.merge_relative),
+            },
+        }
+    }
+}
+
+/// That the step filter can run over these scores.
+fn check_scores(scores: &Scores) -> Result<(), Error> {
+    for clip in scores.clips() {
+        if let Some(onset) = clip.boundaries.first().filter(|onset| **onset != 0.0) {
+            return Err(Error::Start {
+                clip: clip.clip.clone(),
+                onset: *onset,
+            });
+        }
+        if let Some(place) = clip.values.iter().position(|value| value.is_infinite()) {
+            let columns = scores.classes().len();
+            return Err(Error::Infinite {
+                clip: clip.clip.clone(),
+                class: scores.classes()[place % columns].clone(),
+                frame: place / columns,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// An event with one confidence from onset to offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BoundingBox {
@@ -60,7 +106,7 @@ pub struct BoundingBox {
 /// be 0 outside the clip, so they should be probabilities, not logits.
 ///
 /// # Errors
-/// Another number of settings, or impossible ones.
+/// Another number of settings, or impossible ones; an infinite score, a clip that does not begin at 0 s.
 pub fn bounding_boxes(scores: &Scores, settings: &[SebbSettings]) -> Result<Boxes, Error> {
     let classes = scores.classes().len();
     if settings.len() != 1 && settings.len() != classes {
@@ -72,6 +118,7 @@ pub fn bounding_boxes(scores: &Scores, settings: &[SebbSettings]) -> Result<Boxe
     for settings in settings {
         settings.check()?;
     }
+    check_scores(scores)?;
     let of_class = |class: usize| settings[class.min(settings.len() - 1)];
     let columns: Vec<Vec<Vec<BoundingBox>>> = (0..classes)
         .into_par_iter()

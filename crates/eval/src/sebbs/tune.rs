@@ -135,6 +135,7 @@ pub fn tune(
     if let TuningMetric::Psds(settings) = &metric {
         settings.check()?;
     }
+    super::check_scores(scores)?;
     truth.check(scores)?;
     let names = scores.clips().iter().map(|clip| clip.clip.as_str());
     let reference = Reference::new(truth, scores.classes(), names);
