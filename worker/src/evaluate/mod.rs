@@ -43,10 +43,22 @@ fn ended(result: Result<String>) -> u8 {
             exit::OK
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             exit::FAILED
         }
     }
+}
+
+/// The error and its causes, but none that what comes before has told already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
+    })
 }
 
 /// Settings of boxes as a file: what `worker tune` writes, and part of what a run's `scores.json` says of each ensemble.

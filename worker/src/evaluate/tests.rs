@@ -187,7 +187,11 @@ fn tuned_boxes_are_used() {
 fn wrong_input_is_named() {
     let files = Files::new();
     let says = |result: Result<String>, part: &str| {
-        let error = format!("{:#}", result.unwrap_err());
+        let error = told(&result.unwrap_err());
+        assert_eq!(
+            error.matches("No such file").count().min(2),
+            error.matches("No such file").count().min(1)
+        );
         assert!(error.contains(part), "{error}");
     };
     says(files.evaluate(&["--classes", "Dog,Bird"]), "Bird");
