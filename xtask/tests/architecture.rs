@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audio", &["types"]),
     ("dataset", &["audio", "types"]),
     ("eval", &["types"]),
+    ("report", &["types"]),
     // `dataset` for its strict reading of tables
     ("scorefiles", &["dataset", "eval", "tensorfile", "types"]),
     ("collective", &[]),
@@ -50,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "eval",
             "nccl-rs",
             "proto",
+            "report",
             "scorefiles",
             "tensorfile",
             "train",

@@ -1,13 +1,4 @@
-use types::SoundEvent;
-
-/// An event found in frame scores, and how sure its frames are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// When, and of which class.
-    pub event: SoundEvent,
-    /// Mean score of its frames.
-    pub confidence: f64,
-}
+use types::{Detection, SoundEvent};
 
 /// Longest runs of frames whose score is above the class's threshold, as sed_scores_eval decodes them (recipe 9.3). `boundaries`
 /// has one entry more than there are frames, `values` is (frame, class) row by row, `classes` and `thresholds` have an entry per

@@ -29,7 +29,7 @@ mod sebbs;
 
 pub use auroc::{Area, ClassAuroc, RocPoint, SegmentAuroc, segment_auroc, segment_auroc_intervals};
 pub use bootstrap::{Bootstrap, Interval, Intervals};
-pub use detections::{Detection, detections};
+pub use detections::detections;
 pub use error::Error;
 pub use fscore::{
     Change, ClassChanges, ClassFScore, Collars, CountPoint, Counts, CountsByThreshold, FScore,

@@ -9,6 +9,7 @@ mod failure;
 mod ids;
 mod progress;
 mod scores;
+mod shown;
 mod sound_event;
 mod spec;
 mod split;
@@ -29,6 +30,7 @@ pub use scores::{
     BoxSettings, ClassScore, Estimate, EventScores, PostProcessing, RocCurve, ScoreReport,
     SegmentScores, Subject,
 };
+pub use shown::{Detection, Found, ShownClip, ShownClips, Spectrogram};
 pub use sound_event::{SoundEvent, merge_touching};
 pub use spec::*;
 pub use split::Split;

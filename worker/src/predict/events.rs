@@ -1,8 +1,8 @@
 //! From frame logits to frame scores to events.
 
-use eval::{DCASE_2024_WINDOWS, Detection, detections};
+use eval::{DCASE_2024_WINDOWS, detections};
 use train::inference::FrameLogits;
-use types::{CLASSES, NUM_CLASSES};
+use types::{CLASSES, Found, NUM_CLASSES};
 
 use super::options::{Options, Smoothing};
 
@@ -12,23 +12,6 @@ pub(crate) struct Decoder {
     smoothing: Smoothing,
     classes: Vec<usize>,
     thresholds: Vec<f64>,
-}
-
-/// What was found in one sound.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Seconds.
-    pub(crate) duration: f64,
-    /// Names of the chosen classes.
-    pub(crate) classes: Vec<&'static str>,
-    /// The threshold of each.
-    pub(crate) thresholds: Vec<f64>,
-    /// Of the frames, in seconds.
-    pub(crate) boundaries: Vec<f64>,
-    /// (frame, chosen class), after smoothing.
-    pub(crate) scores: Vec<f64>,
-    /// None reaches beyond the sound's end, though the padding of a short one has scores.
-    pub(crate) events: Vec<Detection>,
 }
 
 impl Decoder {
@@ -61,7 +44,7 @@ impl Decoder {
         });
         Found {
             duration: logits.seconds,
-            classes,
+            classes: classes.into_iter().map(str::to_owned).collect(),
             thresholds: self.thresholds.clone(),
             boundaries,
             scores,

@@ -1,14 +1,13 @@
 //! `worker predict`: what people use a trained system with.
 //!
 //! A thread decodes files ahead; `hearing` gathers their windows into batches and runs the networks (all tensor work is
-//! `train::inference`); `events` decodes each file's logits; `output` and `picture` write.
+//! `train::inference`); `events` decodes each file's logits; `output` and room `report` write.
 
 mod events;
 mod hearing;
 mod inputs;
 pub mod options;
 mod output;
-mod picture;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -17,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::{Context, Result};
-use train::inference::{self, FrameLogits, Network, Spectrogram, System, Windows};
-use types::SoundEvent;
+use train::inference::{self, FrameLogits, Network, System, Windows};
+use types::{ShownClip, SoundEvent};
 
 use crate::exit;
 use crate::protocol::Device;
@@ -27,7 +26,6 @@ use hearing::{Heard, Hearing};
 use inputs::Input;
 use options::Options;
 use output::Events;
-use picture::Picture;
 use watch::Progress;
 
 /// Decoded files that may wait for the networks.
@@ -189,14 +187,14 @@ impl Results<'_> {
             output::write_file(&path, output::score_table(&found).as_bytes())?;
         }
         if let Some(folder) = &self.options.picture {
-            let picture = Picture {
-                title: &input.name,
-                found: &found,
+            let clip = ShownClip {
+                name: input.name.clone(),
+                found,
                 truth: self.true_events(&input),
-                spectrogram: &Spectrogram::new(&sound),
+                spectrogram: inference::spectrogram(&sound),
             };
             let path = output::beside(folder, input.stem(), "svg");
-            output::write_file(&path, picture.svg()?.as_bytes())?;
+            output::write_file(&path, report::clip_svg(&clip)?.as_bytes())?;
         }
         if self.options.logits.is_some() {
             self.logits.push((input.name, logits));

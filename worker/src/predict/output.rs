@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::events::Found;
 use super::options::Format;
+use types::Found;
 
 /// Events of all files, gathered until the end.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use types::SoundEvent;
+use types::{Detection, SoundEvent};
 
 use super::BoundingBox;
-use crate::{ClipScores, Detection, Error, Scores};
+use crate::{ClipScores, Error, Scores};
 
 /// Boxes of many clips.
 #[derive(Debug, Clone, PartialEq)]

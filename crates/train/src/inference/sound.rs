@@ -5,8 +5,8 @@ use std::path::Path;
 
 use dataset::{CLASSES, CLIP_SAMPLES, SAMPLE_RATE};
 use model::CrnnMel;
-use tch::{Device, Tensor};
-use types::{SoundEvent, merge_touching};
+use tch::{Device, Kind, Tensor};
+use types::{SoundEvent, Spectrogram, merge_touching};
 
 use crate::Error;
 
@@ -18,55 +18,31 @@ pub fn read(path: &Path) -> Result<Vec<f32>, audio::Error> {
     audio::read_mono(path, SAMPLE_RATE)
 }
 
-/// A log-mel spectrogram as the CRNN sees it (recipe 3.1).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Spectrogram {
-    /// Decibels, (column, band), column by column.
-    pub decibels: Vec<f32>,
-    /// Columns, each 16 ms.
-    pub columns: usize,
-}
-
-impl Spectrogram {
-    /// Bands, equally spaced on the mel scale of [`Self::HIGHEST`].
-    pub const BANDS: usize = 128;
-    /// The upper end of the highest band in hertz.
-    pub const HIGHEST: f64 = 8000.0;
-    /// Samples per column.
+/// A log-mel spectrogram of samples at 16 kHz, as the CRNN sees them (recipe 3.1).
+#[must_use]
+pub fn spectrogram(samples: &[f32]) -> Spectrogram {
     const HOP: usize = 256;
-
-    /// Of samples at 16 kHz.
-    #[must_use]
-    pub fn new(samples: &[f32]) -> Self {
-        let mel = CrnnMel::new(Device::Cpu);
-        let mut decibels = Vec::new();
-        for part in samples.chunks(CLIP_SAMPLES) {
-            // edges are mirrored, which takes more than half a transform's length
-            let mut part = part.to_vec();
-            let columns = part.len().div_ceil(Self::HOP);
-            part.resize(part.len().max(2048), 0.0);
-            let waveform = Tensor::from_slice(&part).unsqueeze(0);
-            let frames = CrnnMel::decibels(&mel.forward(&waveform))
-                .view([Self::BANDS as i64, -1])
-                .narrow(1, 0, columns as i64)
-                .transpose(0, 1)
-                .contiguous();
-            let start = decibels.len();
-            decibels.resize(start + columns * Self::BANDS, 0.0);
-            frames.copy_data(&mut decibels[start..], columns * Self::BANDS);
-        }
-        Self {
-            columns: decibels.len() / Self::BANDS,
-            decibels,
-        }
+    let mel = CrnnMel::new(Device::Cpu);
+    let mut decibels = Vec::new();
+    for part in samples.chunks(CLIP_SAMPLES) {
+        // edges are mirrored, which takes more than half a transform's length
+        let mut part = part.to_vec();
+        let columns = part.len().div_ceil(HOP);
+        part.resize(part.len().max(2048), 0.0);
+        let waveform = Tensor::from_slice(&part).unsqueeze(0);
+        let frames = CrnnMel::decibels(&mel.forward(&waveform))
+            .view([Spectrogram::BANDS as i64, -1])
+            .narrow(1, 0, columns as i64)
+            .transpose(0, 1)
+            .round()
+            .clamp(f64::from(i8::MIN), f64::from(i8::MAX))
+            .to_kind(Kind::Int8)
+            .contiguous();
+        let start = decibels.len();
+        decibels.resize(start + columns * Spectrogram::BANDS, 0);
+        frames.copy_data(&mut decibels[start..], columns * Spectrogram::BANDS);
     }
-
-    /// Where a frequency in hertz lies between the lowest (0) and the highest edge (1).
-    #[must_use]
-    pub fn position(hertz: f64) -> f64 {
-        let mel = |hertz: f64| (1.0 + hertz / 700.0).ln();
-        mel(hertz) / mel(Self::HIGHEST)
-    }
+    Spectrogram { decibels }
 }
 
 /// Annotated events by file stem, from a table with the columns `filename`, `onset`, `offset`, `event_label` and possibly

@@ -5,12 +5,9 @@ mod heat;
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
-use eval::Detection;
-use train::inference::Spectrogram;
-use types::{CLASSES, SoundEvent};
+use types::{CLASSES, Detection, ShownClip, SoundEvent, Spectrogram};
 
-use super::events::Found;
+use crate::Error;
 use axis::{TimeAxis, clock};
 
 /// Okabe and Ito's colours, which people with any colour vision can tell apart.
@@ -29,19 +26,19 @@ const ROW: f64 = 44.0;
 /// Below the rows: the time axis.
 const BOTTOM: f64 = 58.0;
 
-/// What is drawn.
-pub(crate) struct Picture<'a> {
-    pub(crate) title: &'a str,
-    pub(crate) found: &'a Found,
-    /// None if nobody knows.
-    pub(crate) truth: Option<Vec<SoundEvent>>,
-    pub(crate) spectrogram: &'a Spectrogram,
+/// The whole picture as SVG, the spectrogram in it as PNG.
+///
+/// # Errors
+/// When the spectrogram cannot be packed.
+pub fn clip_svg(clip: &ShownClip) -> Result<String, Error> {
+    Picture(clip).svg()
 }
 
+struct Picture<'a>(&'a ShownClip);
+
 impl Picture<'_> {
-    /// The whole picture as SVG, the spectrogram in it as PNG.
-    pub(crate) fn svg(&self) -> Result<String> {
-        let axis = TimeAxis::new(self.found.duration, LEFT, RIGHT);
+    fn svg(&self) -> Result<String, Error> {
+        let axis = TimeAxis::new(self.0.found.duration, LEFT, RIGHT);
         let classes = self.classes();
         let rows = classes.len().max(1) as f64;
         let rows_top = TOP + SPECTROGRAM + GAP;
@@ -56,7 +53,7 @@ impl Picture<'_> {
 <rect width="100%" height="100%" fill="#fff"/>
 <text x="{LEFT}" y="38" font-size="20" font-weight="600">{title}</text>
 "##,
-            title = escaped(&shortened(self.title)),
+            title = escaped(&shortened(&self.0.name)),
         );
         self.draw_legend(&mut svg);
         self.draw_spectrogram(&mut svg, &axis)?;
@@ -81,15 +78,19 @@ impl Picture<'_> {
     /// Classes that were found or are true, in output order.
     fn classes(&self) -> Vec<&'static str> {
         let occurs = |class: &str| {
-            self.found.events.iter().any(|one| one.event.class == class)
-                || self.truth.iter().flatten().any(|one| one.class == class)
+            self.0
+                .found
+                .events
+                .iter()
+                .any(|one| one.event.class == class)
+                || self.0.truth.iter().flatten().any(|one| one.class == class)
         };
         CLASSES.into_iter().filter(|class| occurs(class)).collect()
     }
 
     fn draw_legend(&self, svg: &mut String) {
         let mut entries = vec!["score", "threshold", "found"];
-        if self.truth.is_some() {
+        if self.0.truth.is_some() {
             entries.push("true");
         }
         // from the right edge leftwards
@@ -121,8 +122,8 @@ impl Picture<'_> {
         svg.push('\n');
     }
 
-    fn draw_spectrogram(&self, svg: &mut String, axis: &TimeAxis) -> Result<()> {
-        let heat = heat::Heat::new(self.spectrogram, (RIGHT - LEFT) as usize);
+    fn draw_spectrogram(&self, svg: &mut String, axis: &TimeAxis) -> Result<(), Error> {
+        let heat = heat::Heat::new(&self.0.spectrogram, (RIGHT - LEFT) as usize);
         // the last column may reach a little beyond the end
         let end = axis.x(heat.seconds).min(RIGHT);
         let _ = write!(
@@ -165,11 +166,12 @@ impl Picture<'_> {
         );
         self.draw_scores(svg, axis, class, top);
         // found above, true below, or found alone in the middle
-        let (found_y, height) = match self.truth {
+        let (found_y, height) = match self.0.truth {
             Some(_) => (top + 7.0, 13.0),
             None => (top + 13.0, 18.0),
         };
         let found = self
+            .0
             .found
             .events
             .iter()
@@ -182,7 +184,12 @@ impl Picture<'_> {
             );
             draw_bar(svg, axis, event, (found_y, height), FOUND, &hint);
         }
-        let truth = self.truth.iter().flatten().filter(|one| one.class == class);
+        let truth = self
+            .0
+            .truth
+            .iter()
+            .flatten()
+            .filter(|one| one.class == class);
         for event in truth {
             let hint = format!("true: {} to {}", clock(event.onset), clock(event.offset));
             draw_bar(svg, axis, event, (top + 24.0, 13.0), TRUE, &hint);
@@ -192,7 +199,7 @@ impl Picture<'_> {
 
     /// The class's scores as an area behind the events, and its threshold.
     fn draw_scores(&self, svg: &mut String, axis: &TimeAxis, class: &str, top: f64) {
-        let Some(column) = self.found.classes.iter().position(|one| *one == class) else {
+        let Some(column) = self.0.found.classes.iter().position(|one| *one == class) else {
             return;
         };
         let base = top + ROW - 1.0;
@@ -200,20 +207,20 @@ impl Picture<'_> {
         let mut path = format!("M{LEFT} {base:.1}");
         // where several frames share a pixel, the highest shows
         let mut pixel = (LEFT, 0.0_f64);
-        let rows = self.found.scores.chunks_exact(self.found.classes.len());
-        for (bounds, scores) in self.found.boundaries.windows(2).zip(rows) {
-            if bounds[0] >= self.found.duration {
+        let rows = self.0.found.scores.chunks_exact(self.0.found.classes.len());
+        for (bounds, scores) in self.0.found.boundaries.windows(2).zip(rows) {
+            if bounds[0] >= self.0.found.duration {
                 break;
             }
             pixel.1 = pixel.1.max(scores[column]);
-            let end = axis.x(bounds[1].min(self.found.duration));
+            let end = axis.x(bounds[1].min(self.0.found.duration));
             if end - pixel.0 >= 1.0 {
                 let _ = write!(path, "V{:.1}H{end:.1}", y(pixel.1));
                 pixel = (end, 0.0);
             }
         }
         let _ = write!(path, "V{base:.1}z");
-        let threshold = y(self.found.thresholds[column]);
+        let threshold = y(self.0.found.thresholds[column]);
         let _ = write!(
             svg,
             r##"<path d="{path}" fill="{SCORE}" fill-opacity=".28" stroke="{SCORE}" stroke-opacity=".7" stroke-width=".8"/><path d="M{LEFT} {threshold:.1}H{RIGHT}" stroke="#888" stroke-width=".8" stroke-dasharray="4 3"/>"##
@@ -284,13 +291,17 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use types::Found;
+
     use super::*;
 
     fn found(duration: f64, events: Vec<Detection>) -> Found {
         let frames = (duration / 0.064).ceil() as usize;
         Found {
             duration,
-            classes: vec!["Dog", "Speech", "door opens/closes"],
+            classes: ["Dog", "Speech", "door opens/closes"]
+                .map(str::to_owned)
+                .to_vec(),
             thresholds: vec![0.5; 3],
             boundaries: (0..=frames).map(|frame| frame as f64 * 0.064).collect(),
             scores: (0..3 * frames)
@@ -312,17 +323,16 @@ mod tests {
         let columns = (found.duration * 62.5).ceil() as usize;
         let spectrogram = Spectrogram {
             decibels: (0..columns * Spectrogram::BANDS)
-                .map(|i| (i % 997) as f32 / 20.0)
+                .map(|i| (i % 97) as i8)
                 .collect(),
-            columns,
         };
-        let picture = Picture {
-            title: "a <b> & c.wav",
-            found,
+        clip_svg(&ShownClip {
+            name: "a <b> & c.wav".to_owned(),
+            found: found.clone(),
             truth,
-            spectrogram: &spectrogram,
-        };
-        picture.svg().unwrap()
+            spectrogram,
+        })
+        .unwrap()
     }
 
     #[test]

@@ -1,9 +1,10 @@
 use std::fmt::Write as _;
 
-use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use train::inference::Spectrogram;
+use types::Spectrogram;
+
+use crate::Error;
 
 /// Decibels below the loudest that are still told apart.
 const RANGE: f32 = 80.0;
@@ -37,15 +38,15 @@ pub(super) struct Heat {
 impl Heat {
     /// At most so many columns; neighbours are averaged where there are more.
     pub(super) fn new(spectrogram: &Spectrogram, most: usize) -> Self {
-        const SECONDS_PER_COLUMN: f64 = 0.016;
         let bands = Spectrogram::BANDS;
-        let together = spectrogram.columns.div_ceil(most).max(1);
+        let together = spectrogram.columns().div_ceil(most).max(1);
         let mut values = Vec::new();
         for group in spectrogram.decibels.chunks(together * bands) {
             let count = (group.len() / bands) as f32;
-            values.extend(
-                (0..bands).map(|band| group.iter().skip(band).step_by(bands).sum::<f32>() / count),
-            );
+            values.extend((0..bands).map(|band| {
+                let levels = group.iter().skip(band).step_by(bands);
+                levels.map(|level| f32::from(*level)).sum::<f32>() / count
+            }));
         }
         let loudest = values.iter().copied().fold(f32::MIN, f32::max);
         let quietest = values.iter().copied().fold(f32::MAX, f32::min);
@@ -56,7 +57,7 @@ impl Heat {
         }
         let columns = values.len() / bands;
         Self {
-            seconds: (columns * together) as f64 * SECONDS_PER_COLUMN,
+            seconds: (columns * together) as f64 * Spectrogram::SECONDS_PER_COLUMN,
             columns,
             values,
             loudest,
@@ -64,7 +65,7 @@ impl Heat {
         }
     }
 
-    pub(super) fn png_base64(&self) -> Result<String> {
+    pub(super) fn png_base64(&self) -> Result<String, Error> {
         let bands = Spectrogram::BANDS;
         let mut pixels = Vec::with_capacity(self.values.len());
         // low bands at the bottom

@@ -1,0 +1,13 @@
+//! What people look at: pictures of sounds, and the page of a whole run. Plain data in, SVG and HTML out.
+
+mod clip;
+
+pub use clip::clip_svg;
+
+/// Why a picture could not be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spectrogram could not be packed as PNG.
+    #[error("the spectrogram cannot be written as PNG")]
+    Png(#[from] png::EncodingError),
+}
