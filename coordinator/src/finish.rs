@@ -3,18 +3,22 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use control::{TaskState, TaskView};
-use plan::{Plan, human};
-use types::{Digest, ScoreReport, TaskKind, Timestamp};
+use anyhow::Result;
+use control::{RunView, TaskState, TaskView};
+use plan::Plan;
+use types::{Timestamp, human};
 
-use crate::report::{self, Row};
+use crate::page::{Moment, PageWriter};
+use crate::report_files;
 use crate::run_dir::RunDir;
+use crate::scores::{self, executed};
 use crate::{score_table, terminal};
 
 /// What is known when a run ends, or is interrupted.
 pub(crate) struct Finished<'a> {
     pub(crate) plan: &'a Plan,
+    pub(crate) run: &'a RunView,
+    pub(crate) page: &'a PageWriter,
     /// In the graph's order.
     pub(crate) tasks: &'a [TaskView],
     pub(crate) store: &'a artifact::Store,
@@ -30,10 +34,20 @@ pub(crate) struct Finished<'a> {
 /// When scores cannot be read (an artifact is damaged), or a file of the report cannot be written.
 pub(crate) fn print(finished: &Finished<'_>) -> Result<()> {
     let since = start_of_call(finished.elapsed);
-    let rows = rows(finished, since)?;
+    let rows = scores::rows(finished.plan, finished.tasks, finished.store, since)?;
     let folder = finished.run_dir.report();
-    report::write_scores(&folder, finished.plan, &rows)?;
-    let files = report::link_results(&folder, finished.tasks, finished.store)?;
+    report_files::write_scores(&folder, finished.plan, &rows)?;
+    let files = report_files::link_results(&folder, finished.tasks, finished.store)?;
+    let moment = Moment {
+        run: finished.run,
+        tasks: finished.tasks,
+        interrupted: finished.interrupted,
+        now: start_of_call(Duration::ZERO),
+    };
+    let paged = finished.page.write(&moment, &rows);
+    if let Err(error) = &paged {
+        tracing::warn!("the page of the run was not written: {error:#}");
+    }
     let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut text = String::new();
     if !rows.is_empty() {
@@ -42,10 +56,14 @@ pub(crate) fn print(finished: &Finished<'_>) -> Result<()> {
             score_table::render(&rows, finished.plan.evaluation(), coloured)
         ));
         if let Some(notice) = finished.plan.notice() {
-            text.push_str(&format!("{}\n", report::printable(notice)));
+            text.push_str(&format!("{}\n", report_files::printable(notice)));
         }
     }
     text.push_str(&summary(finished, since));
+    if paged.is_ok() {
+        let place = finished.page.path();
+        text.push_str(&format!("  {:14} {}\n", "report", place.display()));
+    }
     for (what, place) in places(finished, &files, !rows.is_empty()) {
         text.push_str(&format!("  {what:14} {place}\n"));
     }
@@ -60,50 +78,6 @@ fn start_of_call(elapsed: Duration) -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(0).after(now.saturating_sub(elapsed))
-}
-
-/// Whether this call executed a task. A task that an earlier call of the same run finished is remembered, too.
-fn executed(task: &TaskView, since: Timestamp) -> bool {
-    !task.remembered && task.ended.is_some_and(|ended| ended >= since)
-}
-
-/// The scores of every `evaluate` task that is done, in the order of the table.
-fn rows(finished: &Finished<'_>, since: Timestamp) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for task in finished
-        .tasks
-        .iter()
-        .filter(|task| task.kind == TaskKind::Evaluate)
-    {
-        let Some(digest) = task.outputs.get("scores") else {
-            continue;
-        };
-        let scores = read_scores(finished.store, digest)
-            .with_context(|| format!("the scores of {}, artifact {digest}", task.task.name))?;
-        rows.push(Row {
-            task: task.task.name.clone(),
-            executed: executed(task, since),
-            scores,
-        });
-    }
-    let members = finished.plan.members();
-    rows.sort_by_key(|row| {
-        let place = match &row.scores.subject {
-            types::Subject::Member(name) => members.iter().position(|member| &member.name == name),
-            types::Subject::Ensemble => None,
-        };
-        (
-            row.scores.iteration,
-            row.scores.stage,
-            place.unwrap_or(members.len()),
-        )
-    });
-    Ok(rows)
-}
-
-fn read_scores(store: &artifact::Store, digest: &Digest) -> Result<ScoreReport> {
-    let file = store.open_verified(digest)?;
-    Ok(serde_json::from_reader(std::io::BufReader::new(file))?)
 }
 
 /// How it went, in one line; failed tasks with their causes.
@@ -149,7 +123,7 @@ fn summary(finished: &Finished<'_>, since: Timestamp) -> String {
 /// Where things are.
 fn places(
     finished: &Finished<'_>,
-    files: &report::Links,
+    files: &report_files::Links,
     scored: bool,
 ) -> Vec<(&'static str, String)> {
     let folder = finished.run_dir.report();
@@ -164,14 +138,14 @@ fn places(
         ));
     }
     if files.checkpoints > 0 {
-        let path = folder.join(report::CHECKPOINTS);
+        let path = folder.join(report_files::CHECKPOINTS);
         places.push((
             "checkpoints",
             format!("{}/ ({})", path.display(), files.checkpoints),
         ));
     }
     if files.pseudo_labels > 0 {
-        let path = folder.join(report::PSEUDO_LABELS);
+        let path = folder.join(report_files::PSEUDO_LABELS);
         places.push((
             "pseudo-labels",
             format!("{}/ ({})", path.display(), files.pseudo_labels),
@@ -188,10 +162,11 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
+    use std::sync::Arc;
 
-    use control::WaitingFor;
+    use control::{RunOutcome, WaitingFor};
     use plan::Options;
-    use types::{MemberName, RunId, Subject, TaskId, TaskName};
+    use types::{Digest, MemberName, RunId, ScoreReport, Subject, TaskId, TaskKind, TaskName};
 
     use super::*;
 
@@ -225,8 +200,15 @@ mod tests {
     fn the_report_holds_scores_and_links_and_is_made_again_without_a_trace() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::create(folder.path()).unwrap();
-        let store = artifact::Store::open(run_dir.artifacts()).unwrap();
-        let plan = Plan::load(Path::new(PLAN), Options::default()).unwrap();
+        let store = Arc::new(artifact::Store::open(run_dir.artifacts()).unwrap());
+        let plan = Arc::new(Plan::load(Path::new(PLAN), Options::default()).unwrap());
+        let page = PageWriter::new(
+            Arc::clone(&plan),
+            &plan.graph(Digest::of(b"manifest")),
+            Arc::clone(&store),
+            run_dir.clone(),
+        )
+        .unwrap();
         let put = |report: &ScoreReport| {
             store
                 .put_bytes(&serde_json::to_vec(report).unwrap())
@@ -271,8 +253,20 @@ mod tests {
                 now,
             ),
         ];
+        let run = RunView {
+            run: RunId(1),
+            name: "demo".to_owned(),
+            submitted: Timestamp(5),
+            ended: Some((Timestamp(now), RunOutcome::Done)),
+            counts: BTreeMap::new(),
+            remembered: 0,
+        };
+        let torn = "{\"fence\":1,\"step\":1,\"values\":{\"loss\":0.5}}\n{\"fence\":1,";
+        std::fs::write(run_dir.metrics(&tasks[2].task.name), torn).unwrap();
         let finished = Finished {
             plan: &plan,
+            run: &run,
+            page: &page,
             tasks: &tasks,
             store: &store,
             run_dir: &run_dir,
@@ -303,6 +297,9 @@ mod tests {
                 .count();
             assert_eq!(names, 1);
         }
+        let html = std::fs::read_to_string(page.path()).unwrap();
+        assert!(html.contains("4 of 4 tasks done") && html.contains("0.30000000000000004"));
+        assert!(html.contains("fpasst: loss"), "the curve's whole line");
         let tsv = std::fs::read_to_string(run_dir.report().join("scores.tsv")).unwrap();
         let lines: Vec<&str> = tsv.lines().collect();
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use types::{Fence, MetricPoint, Rank, Step, TaskName};
@@ -137,6 +137,29 @@ fn last_point(path: &PathBuf) -> io::Result<Option<(Fence, Step)>> {
     Ok(last)
 }
 
+/// A task's curve: for each step the point of its newest fence, steps growing. Lines that are torn or not understood are left out.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub(crate) fn curve(path: &Path) -> io::Result<Vec<MetricPoint>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut newest: BTreeMap<Step, Line> = BTreeMap::new();
+    for bytes in BufReader::new(file).split(b'\n') {
+        let Ok(line) = serde_json::from_slice::<Line>(&bytes?) else {
+            continue;
+        };
+        let known = newest.get(&line.point.step);
+        if known.is_none_or(|known| known.fence <= line.fence) {
+            newest.insert(line.point.step, line);
+        }
+    }
+    Ok(newest.into_values().map(|line| line.point).collect())
+}
+
 /// Complete lines of a file; a torn last one is cut off.
 fn whole_lines(path: &PathBuf) -> io::Result<u64> {
     let bytes = match fs::read(path) {
@@ -207,5 +230,31 @@ mod tests {
         again.metric(&task, Fence(1), point(1)).unwrap();
         again.metric(&task, Fence(1), point(2)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn of_each_step_the_newest_fence_is_read_and_torn_lines_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        assert!(curve(&path).unwrap().is_empty());
+        let line = |fence, step, loss: &str| {
+            format!("{{\"fence\":{fence},\"step\":{step},\"values\":{{\"loss\":{loss}}}}}\n")
+        };
+        let lines = [
+            line(1, 1, "0.5"),
+            line(1, 2, "0.4"),
+            "\u{0}\n".to_owned(),
+            line(2, 2, "0.3"),
+            line(1, 2, "0.9"),
+            line(2, 3, "null"),
+            "{\"fence\":2,\"st".to_owned(),
+        ];
+        fs::write(&path, lines.concat()).unwrap();
+        let points: Vec<(u64, f64)> = curve(&path)
+            .unwrap()
+            .iter()
+            .map(|point| (point.step.0, point.values["loss"]))
+            .collect();
+        assert_eq!(points, [(1, 0.5), (2, 0.3)]);
     }
 }

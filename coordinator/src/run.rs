@@ -12,11 +12,13 @@ use plan::{Plan, Sizing};
 use proto::v1;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use types::RunId;
 
 use crate::exit;
 use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
+use crate::page::{self, PageWriter};
 use crate::records::Records;
 use crate::rendezvous::Rendezvous;
 use crate::replay::replay;
@@ -68,6 +70,13 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         .await??
     };
     submitter.keep(&plan)?;
+    let plan = Arc::new(plan);
+    let page = Arc::new(PageWriter::new(
+        Arc::clone(&plan),
+        &prepared.graph,
+        Arc::clone(&store),
+        run_dir.clone(),
+    )?);
     let lost = lost_artifacts(&cluster, &prepared.graph, &store);
     let current = if lost.is_empty() {
         current_run(&cluster, &prepared.graph)
@@ -126,6 +135,9 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
             run_dir: run_dir.clone(),
         };
         let shown = tokio::spawn(terminal::show(snapshots.clone(), notices));
+        let stop = CancellationToken::new();
+        let paged = page::follow(Arc::clone(&page), snapshots.clone(), run, stop.clone());
+        let paged = tokio::spawn(paged);
         let end = tokio::select! {
             end = session.go_on(snapshots, &mut interrupts) => end,
             ended = &mut shell => match ended {
@@ -134,19 +146,22 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
             },
         };
         shown.abort();
+        // A page that is being written is written whole, and before the last one.
+        stop.cancel();
+        let _ = paged.await;
         code = end?;
     }
-    let tasks = handle.query(move |view| view.cluster.tasks(run)).await?;
-    if code == exit::OK {
-        let outcome = handle
-            .query(move |view| view.cluster.run(run).and_then(|run| run.ended))
-            .await?;
-        if !matches!(outcome, Some((_, RunOutcome::Done))) {
-            code = exit::FAILED;
-        }
+    let (view, tasks) = handle
+        .query(move |view| (view.cluster.run(run), view.cluster.tasks(run)))
+        .await?;
+    let view = view.context("the run is not known any more")?;
+    if code == exit::OK && !matches!(view.ended, Some((_, RunOutcome::Done))) {
+        code = exit::FAILED;
     }
     finish::print(&finish::Finished {
         plan: &plan,
+        run: &view,
+        page: &page,
         tasks: &tasks,
         store: &store,
         run_dir: &run_dir,

@@ -1,7 +1,7 @@
 use comfy_table::{Attribute, Cell, CellAlignment, LineStyle, Table, TableStyle};
 use types::{EvaluationSettings, PostProcessing, Split};
 
-use crate::report::Row;
+use crate::scores::Row;
 
 /// A column of values.
 enum Column {

@@ -8,7 +8,7 @@ use proto::v1;
 pub(crate) fn text(reply: &v1::StatusReply, now: u64) -> String {
     let mut text = String::new();
     if let Some(run) = &reply.run {
-        let age = |at: u64| plan::human(Duration::from_millis(now.saturating_sub(at)));
+        let age = |at: u64| types::human(Duration::from_millis(now.saturating_sub(at)));
         let since = match (&run.outcome, run.ended_at) {
             (Some(outcome), Some(at)) => format!("{outcome} {} ago", age(at)),
             _ => format!("going on for {}", age(run.submitted_at)),
@@ -57,7 +57,7 @@ pub(crate) fn text(reply: &v1::StatusReply, now: u64) -> String {
         let heard = worker.heard_at.map_or("not yet".to_owned(), |at| {
             format!(
                 "{} ago",
-                plan::human(Duration::from_millis(now.saturating_sub(at)))
+                types::human(Duration::from_millis(now.saturating_sub(at)))
             )
         });
         workers.add_row([

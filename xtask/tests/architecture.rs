@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "coordinator",
         &[
-            "artifact", "control", "dataset", "journal", "plan", "proto", "types",
+            "artifact", "control", "dataset", "journal", "plan", "proto", "report", "types",
         ],
     ),
     // `collective` and `nccl-rs` for the rank entry point, which forms the gang's process group.

@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use control::{TaskState, TaskView, WaitingFor, WorkerState};
-use plan::human;
-use types::{TaskKind, Timestamp};
+use types::{TaskKind, Timestamp, human};
 
 use crate::board::Snapshot;
 use crate::terminal::progress::{amount, live_attempt, loss, speed, time_left};

@@ -84,7 +84,7 @@ fn line(action: &Action, snapshot: Option<&Snapshot>) -> Option<(Level, String)>
                 .map(|snapshot| at.since(snapshot.now))
                 .filter(|pause| pause.as_millis() > 500);
             let when = pause.map_or("now".to_owned(), |pause| {
-                format!("in {}", plan::human(pause))
+                format!("in {}", types::human(pause))
             });
             let text = format!(
                 "{}: failed and is tried again {when} ({budget_left} more forgiven)",
@@ -152,7 +152,7 @@ fn took(snapshot: &Snapshot, task: &TaskId, fence: Fence) -> Option<String> {
         _ => live_attempt(task).filter(|attempt| attempt.fence == fence),
     }?;
     let end = attempt.ended.as_ref().map_or(snapshot.now, |(at, _)| *at);
-    Some(format!(" after {}", plan::human(end.since(attempt.began))))
+    Some(format!(" after {}", types::human(end.since(attempt.began))))
 }
 
 /// A failure's first cause and the end of its log.

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
 use control::{AttemptView, TaskState, TaskView};
-use plan::human;
-use types::{Progress, ProgressUnit, Timestamp};
+use types::{Progress, ProgressUnit, Timestamp, human};
 
 use crate::board::Snapshot;
 

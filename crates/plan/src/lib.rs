@@ -27,7 +27,7 @@ mod world;
 pub use estimate::Sizing;
 pub use key::{NUMERICS_VERSION, material};
 pub use plan::{Iteration, Member, Options, Plan, PseudoLabels};
-pub use preview::{Memory, Preview, Previous, Reason, TaskPreview, TaskState, Totals, human};
+pub use preview::{Memory, Preview, Previous, Reason, TaskPreview, TaskState, Totals};
 pub use problem::{Problem, Problems};
 pub use reference::{ReferenceValue, reference_settings};
 pub use settings_table::{SettingRow, SettingsTable};

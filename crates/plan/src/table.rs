@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use types::Architecture;
+use types::{Architecture, human};
 
-use crate::preview::{Preview, Reason, TaskState, human};
+use crate::preview::{Preview, Reason, TaskState};
 use crate::setting::{Setting, Slot};
 use crate::settings::{ITERATION, IterationHead, MEMBER, MemberHead, PLAN, PlanSettings};
 use crate::stage::{MODEL, STAGE, StageSettings, published_model};

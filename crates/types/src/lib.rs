@@ -5,6 +5,7 @@
 
 mod classes;
 mod digest;
+mod duration;
 mod failure;
 mod ids;
 mod progress;
@@ -20,6 +21,7 @@ pub use classes::{
     maestro_classes,
 };
 pub use digest::{Digest, DigestError, DigestHasher};
+pub use duration::human;
 pub use failure::{Failure, FailureClass};
 pub use ids::{
     Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp,

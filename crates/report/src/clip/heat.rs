@@ -75,33 +75,28 @@ impl Heat {
                 pixels.push((value * 255.0).round() as u8);
             }
         }
-        let mut png = Vec::new();
-        let mut encoder = png::Encoder::new(&mut png, self.columns as u32, bands as u32);
-        encoder.set_color(png::ColorType::Indexed);
-        encoder.set_depth(png::BitDepth::Eight);
-        let palette: Vec<u8> = (0..=255)
-            .flat_map(|index| colour(f32::from(index as u8) / 255.0))
-            .collect();
-        encoder.set_palette(palette);
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&pixels)?;
-        writer.finish()?;
-        Ok(STANDARD.encode(png))
+        png_base64(self.columns, bands, &pixels)
     }
 
     /// A bar that says which colour is how loud.
-    pub(super) fn draw_scale(&self, svg: &mut String, x: f64, top: f64, height: f64) {
-        svg.push_str(r#"<linearGradient id="scale" x1="0" y1="1" x2="0" y2="0">"#);
-        for (index, [red, green, blue]) in COLOURS.iter().enumerate() {
-            let offset = index as f64 / (COLOURS.len() - 1) as f64;
-            let _ = write!(
-                svg,
-                r#"<stop offset="{offset}" stop-color="rgb({red},{green},{blue})"/>"#
-            );
-        }
+    ///
+    /// # Errors
+    /// When it cannot be packed.
+    pub(super) fn draw_scale(
+        &self,
+        svg: &mut String,
+        x: f64,
+        top: f64,
+        height: f64,
+    ) -> Result<(), Error> {
         let _ = write!(
             svg,
-            r##"</linearGradient><rect x="{x}" y="{top}" width="12" height="{height}" fill="url(#scale)" stroke="#222" stroke-width=".75"/>"##
+            r##"<image x="{x}" y="{top}" width="12" height="{height}" preserveAspectRatio="none" href="data:image/png;base64,{}"/><rect x="{x}" y="{top}" width="12" height="{height}" fill="none" stroke="#222" stroke-width=".75" class="ink"/>"##,
+            png_base64(
+                1,
+                256,
+                &std::array::from_fn::<u8, 256, _>(|row| 255 - row as u8)
+            )?,
         );
         // relative to the loudest: an absolute level is not known
         let depth = f64::from(self.loudest - self.quietest);
@@ -123,7 +118,24 @@ impl Heat {
             r##"<text x="{x}" y="{}" font-size="13">dB</text>"##,
             top - 8.0
         );
+        Ok(())
     }
+}
+
+/// Pixels, row by row, each a place among [`COLOURS`].
+fn png_base64(width: usize, height: usize, pixels: &[u8]) -> Result<String, Error> {
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    let palette: Vec<u8> = (0..=255)
+        .flat_map(|index| colour(f32::from(index as u8) / 255.0))
+        .collect();
+    encoder.set_palette(palette);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(STANDARD.encode(png))
 }
 
 /// 0 to 1 on [`COLOURS`].

@@ -1,6 +1,5 @@
 //! One sound as a picture: spectrogram, below it a row per class with what was found and what is true.
 
-mod axis;
 mod heat;
 
 use std::fmt::Write as _;
@@ -8,12 +7,16 @@ use std::fmt::Write as _;
 use types::{CLASSES, Detection, ShownClip, SoundEvent, Spectrogram};
 
 use crate::Error;
-use axis::{TimeAxis, clock};
+use crate::axis::{TimeAxis, clock};
+use crate::text::clean;
 
 /// Okabe and Ito's colours, which people with any colour vision can tell apart.
 const FOUND: &str = "#0072b2";
 const TRUE: &str = "#e69f00";
 const SCORE: &str = "#56b4e9";
+
+/// Where a reader prefers dark, what is black turns light; events and scores keep their colours.
+const DARK: &str = "@media screen and (prefers-color-scheme:dark){.clip{fill:#e3e5e8}.clip .paper{fill:#15171a}.clip .band{fill:#1f2226}.clip .ink{stroke:#9aa0a8}.clip .tick{stroke:#fff}.clip .faint{fill:#9aa0a8}}";
 
 const WIDTH: f64 = 1280.0;
 /// The plots' edges.
@@ -48,9 +51,10 @@ impl Picture<'_> {
         // writing to a string cannot fail, here and below
         let _ = write!(
             svg,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif" font-size="15" fill="#222">
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif" font-size="15" fill="#222" class="clip" role="img">
 <title>{title}</title>
-<rect width="100%" height="100%" fill="#fff"/>
+<style>{DARK}</style>
+<rect width="100%" height="100%" fill="#fff" class="paper"/>
 <text x="{LEFT}" y="38" font-size="20" font-weight="600">{title}</text>
 "##,
             title = escaped(&shortened(&self.0.name)),
@@ -64,7 +68,7 @@ impl Picture<'_> {
         if classes.is_empty() {
             let _ = writeln!(
                 svg,
-                r##"<rect x="{LEFT}" y="{rows_top}" width="{}" height="{ROW}" fill="#f4f5f7"/><text x="{}" y="{}" text-anchor="middle" fill="#666">no event of any class</text>"##,
+                r##"<rect x="{LEFT}" y="{rows_top}" width="{}" height="{ROW}" fill="#f4f5f7" class="band"/><text x="{}" y="{}" text-anchor="middle" fill="#666" class="faint">no event of any class</text>"##,
                 RIGHT - LEFT,
                 (LEFT + RIGHT) / 2.0,
                 rows_top + ROW / 2.0 + 5.0,
@@ -129,7 +133,7 @@ impl Picture<'_> {
         let _ = write!(
             svg,
             r##"<image x="{LEFT}" y="{TOP}" width="{:.2}" height="{SPECTROGRAM}" preserveAspectRatio="none" href="data:image/png;base64,{}"/>
-<rect x="{LEFT}" y="{TOP}" width="{}" height="{SPECTROGRAM}" fill="none" stroke="#222" stroke-width=".75"/>
+<rect x="{LEFT}" y="{TOP}" width="{}" height="{SPECTROGRAM}" fill="none" stroke="#222" stroke-width=".75" class="ink"/>
 "##,
             end - LEFT,
             heat.png_base64()?,
@@ -139,7 +143,7 @@ impl Picture<'_> {
             let y = TOP + SPECTROGRAM * (1.0 - Spectrogram::position(kilohertz * 1000.0));
             let _ = write!(
                 svg,
-                r##"<path d="M{LEFT} {y:.1}h-6" stroke="#222" stroke-width=".75"/><text x="{}" y="{:.1}" text-anchor="end">{kilohertz}</text>"##,
+                r##"<path d="M{LEFT} {y:.1}h-6" stroke="#222" stroke-width=".75" class="ink"/><text x="{}" y="{:.1}" text-anchor="end">{kilohertz}</text>"##,
                 LEFT - 10.0,
                 y + 5.0,
             );
@@ -150,15 +154,18 @@ impl Picture<'_> {
             r##"<text transform="translate({} {middle}) rotate(-90)" text-anchor="middle">frequency in kHz</text>"##,
             LEFT - 48.0,
         );
-        heat.draw_scale(svg, RIGHT + 14.0, TOP, SPECTROGRAM);
-        Ok(())
+        heat.draw_scale(svg, RIGHT + 14.0, TOP, SPECTROGRAM)
     }
 
     fn draw_row(&self, svg: &mut String, axis: &TimeAxis, class: &str, top: f64, shaded: bool) {
-        let fill = if shaded { "#f4f5f7" } else { "#fff" };
+        let (fill, class_of_row) = if shaded {
+            ("#f4f5f7", "band")
+        } else {
+            ("#fff", "paper")
+        };
         let _ = write!(
             svg,
-            r##"<rect x="{LEFT}" y="{top}" width="{}" height="{ROW}" fill="{fill}"/><text x="{}" y="{}" text-anchor="end">{}</text>"##,
+            r##"<rect x="{LEFT}" y="{top}" width="{}" height="{ROW}" fill="{fill}" class="{class_of_row}"/><text x="{}" y="{}" text-anchor="end">{}</text>"##,
             RIGHT - LEFT,
             LEFT - 10.0,
             top + ROW / 2.0 + 5.0,
@@ -255,14 +262,14 @@ fn draw_time(svg: &mut String, axis: &TimeAxis, rows_top: f64, rows_end: f64) {
         let x = axis.x(tick);
         let _ = write!(
             svg,
-            r##"<path d="M{x:.1} {spectrogram_end}v5M{x:.1} {rows_end}v6" stroke="#222" stroke-width=".75"/><path d="M{x:.1} {rows_top}V{rows_end}" stroke="#000" stroke-opacity=".1"/><text x="{x:.1}" y="{}" text-anchor="middle">{}</text>"##,
+            r##"<path d="M{x:.1} {spectrogram_end}v5M{x:.1} {rows_end}v6" stroke="#222" stroke-width=".75" class="ink"/><path d="M{x:.1} {rows_top}V{rows_end}" stroke="#000" stroke-opacity=".1" class="tick"/><text x="{x:.1}" y="{}" text-anchor="middle">{}</text>"##,
             rows_end + 23.0,
             axis.label(tick),
         );
     }
     let _ = writeln!(
         svg,
-        r##"<rect x="{LEFT}" y="{rows_top}" width="{}" height="{}" fill="none" stroke="#222" stroke-width=".75"/><text x="{}" y="{}" text-anchor="middle">{}</text>"##,
+        r##"<rect x="{LEFT}" y="{rows_top}" width="{}" height="{}" fill="none" stroke="#222" stroke-width=".75" class="ink"/><text x="{}" y="{}" text-anchor="middle">{}</text>"##,
         RIGHT - LEFT,
         rows_end - rows_top,
         (LEFT + RIGHT) / 2.0,
@@ -283,7 +290,8 @@ fn shortened(name: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
+    clean(text)
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")

@@ -9,43 +9,14 @@ use anyhow::{Context, Result};
 use control::TaskView;
 use plan::Plan;
 use serde::Serialize;
-use types::{Estimate, PostProcessing, ScoreReport, Split, Subject, TaskKind, TaskName};
+use types::{Estimate, PostProcessing, ScoreReport, Split, TaskKind, TaskName};
+
+use crate::scores::Row;
 
 /// Folder of the trained weights, by task.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// Folder of the pseudo-labels, by iteration.
 pub(crate) const PSEUDO_LABELS: &str = "pseudo_labels";
-
-/// One line of the table of scores.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Row {
-    /// The `evaluate` task.
-    pub(crate) task: TaskName,
-    /// By this call of the program.
-    #[serde(skip)]
-    pub(crate) executed: bool,
-    #[serde(flatten)]
-    pub(crate) scores: ScoreReport,
-}
-
-impl Row {
-    /// The member's name, or `ensemble`.
-    pub(crate) fn subject(&self) -> &str {
-        match &self.scores.subject {
-            Subject::Member(name) => name.as_str(),
-            Subject::Ensemble => "ensemble",
-        }
-    }
-
-    /// `executed` or `remembered`.
-    pub(crate) fn result(&self) -> &'static str {
-        if self.executed {
-            "executed"
-        } else {
-            "remembered"
-        }
-    }
-}
 
 /// How many files [`link_results`] has put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +175,7 @@ fn link(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(aside, target)
 }
 
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
     let aside = path.with_extension("new");
     let write = || {
         let mut file = fs::File::create(&aside)?;
