@@ -128,11 +128,21 @@ impl Scale {
                 .map(|decade| (10f64.powf(decade), format!("1e{decade}")))
                 .collect();
         }
-        let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+        let digits = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
         (0..=(last - first).clamp(0.0, 100.0) as u32)
             .map(|index| {
                 let value = (first + f64::from(index)) * step;
-                (value, format!("{value:.digits$}"))
+                let label = if value == 0.0 {
+                    "0".to_owned()
+                } else if digits > 2 || value >= 1e5 {
+                    // short, whatever the size: 1.5e-4
+                    let place = value.log10().floor() as i32;
+                    let leading = (value / 10f64.powi(place) * 10.0).round() / 10.0;
+                    format!("{leading}e{place}")
+                } else {
+                    format!("{value:.digits$}")
+                };
+                (value, label)
             })
             .collect()
     }
@@ -180,11 +190,13 @@ mod tests {
     fn scales_have_round_ticks_inside() {
         let scale = Scale::from_zero(0.83, [100.0, 0.0]);
         let ticks: Vec<String> = scale.ticks(4.0).into_iter().map(|tick| tick.1).collect();
-        assert_eq!(ticks, ["0.0", "0.5", "1.0"]);
+        assert_eq!(ticks, ["0", "0.5", "1.0"]);
         assert_eq!(scale.at(0.5), 50.0);
         assert_eq!(scale.at(7.0), 0.0, "nothing leaves the picture");
         let steps = Scale::linear(0.0, 243.0, [0.0, 1.0]).ticks(4.0);
         assert_eq!(steps.last().unwrap().1, "200");
+        let small = Scale::from_zero(9e-4, [0.0, 1.0]).ticks(2.0);
+        assert_eq!(small[1].1, "5e-4");
         let rates = Scale::decades(2e-8, 4e-3, [0.0, 1.0]).ticks(4.0);
         assert_eq!(rates.first().unwrap().1, "1e-8");
         let same = Scale::linear(3.0, 3.0, [0.0, 1.0]);

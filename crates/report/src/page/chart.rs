@@ -47,7 +47,7 @@ impl Chart {
         let [width, height] = self.size;
         let [left, right] = self.x.places();
         let [bottom, _] = self.y.places();
-        let y_ticks = self.y.ticks(((bottom - TOP) / 32.0).max(2.0));
+        let y_ticks = self.y.ticks(((bottom - TOP) / 26.0).max(2.0));
         let x_ticks = if x_ticks {
             self.x.ticks(((right - left) / 52.0).max(2.0))
         } else {

@@ -154,7 +154,7 @@ fn bar(chart: &Chart, index: f64, report: &ScoreReport, place: &Place) -> Markup
     html! {
         g data-iteration=(report.iteration) data-stage=(report.stage) data-subject=(subject(&report.subject)) {
             title { (name(report)) ": " (format!("{:.3}", estimate.value)) (interval.unwrap_or_default()) }
-            rect.bar class=(tint(report)) x=(left) y=(top) width=(round(right - left)) height=(round(bottom - top))
+            rect class={ "bar " (tint(report)) } x=(left) y=(top) width=(round(right - left)) height=(round(bottom - top))
                 data-part="value" data-value=(estimate.value) {}
             @if let Some(ends) = estimate.interval {
                 @for (part, end) in ["low", "high"].into_iter().zip(ends) {

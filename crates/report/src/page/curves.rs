@@ -11,6 +11,8 @@ use crate::text::clean;
 
 const LARGE: [f64; 2] = [384.0, 230.0];
 const SMALL: [f64; 2] = [224.0, 150.0];
+/// The six terms of a loss fit into one line.
+const TERM: [f64; 2] = [186.0, 130.0];
 
 pub(super) fn section(curves: &[Curves]) -> Markup {
     let stages: BTreeSet<u32> = curves.iter().map(|one| one.stage).collect();
@@ -80,9 +82,9 @@ fn stage_section(stage: u32, curves: &[&Curves]) -> Markup {
             details open {
                 summary { "Terms of the loss, stage " (stage) }
                 @for member in &members {
-                    div.panels tabindex="0" role="group" aria-label=(format!("Terms of the loss of {member}, stage {stage}")) {
+                    div.panels.narrow tabindex="0" role="group" aria-label=(format!("Terms of the loss of {member}, stage {stage}")) {
                         @for name in &terms {
-                            (compared(name, &format!("{member}: {}", short(name)), SMALL).draw(&of(member)))
+                            (compared(name, &format!("{member}: {}", short(name)), TERM).draw(&of(member)))
                         }
                     }
                 }
@@ -133,7 +135,7 @@ impl Compared<'_> {
             @for one in of {
                 @if let Some(line) = one.lines.get(self.name) {
                     @let points = line.iter().map(|(x, y)| (f64::from(*x), f64::from(*y)));
-                    path.line.thin[!validated] class=(colour(one.iteration)) d=(chart.line(points)) {
+                    path class={ @if !validated { "thin " } "line " (colour(one.iteration)) } d=(chart.line(points)) {
                         title { "iteration " (one.iteration) }
                     }
                     @if validated { (validation_points(&chart, line, one.iteration, self.name)) }
@@ -157,7 +159,7 @@ fn validation_points(chart: &Chart, line: &[(f32, f32)], iteration: u32, name: &
     html! {
         @for (step, value) in line {
             @let is_best = best == Some(*value);
-            circle.dot.best[is_best] class=(colour(iteration)) cx=(format!("{:.1}", chart.x.at(f64::from(*step))))
+            circle class={ @if is_best { "best " } "dot " (colour(iteration)) } cx=(format!("{:.1}", chart.x.at(f64::from(*step))))
                 cy=(format!("{:.1}", chart.y.at(f64::from(*value)))) r=(if is_best { 5 } else { 3 }) {
                 title { "step " (step) ": " (value) @if is_best { ", the best" } }
             }
@@ -200,7 +202,7 @@ fn rates(curves: &[&Curves], names: &[&str]) -> Markup {
                     @for (index, name) in names.iter().enumerate() {
                         @if let Some(line) = one.lines.get(*name) {
                             @let points = line.iter().filter(|point| f64::from(point.1) >= lowest);
-                            path.line class=(chart::colour(index)) d=(chart.line(points.map(|(x, y)| (f64::from(*x), f64::from(*y))))) {
+                            path class={ "line " (chart::colour(index)) } d=(chart.line(points.map(|(x, y)| (f64::from(*x), f64::from(*y))))) {
                                 title { (short(name)) }
                             }
                         }

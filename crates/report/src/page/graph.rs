@@ -174,7 +174,7 @@ fn node(node: &Node<'_>, now: Timestamp) -> Markup {
     }
     let names: Vec<&str> = node.tasks.iter().map(|task| task.name.as_str()).collect();
     html! {
-        g.node class=(state.as_str()) {
+        g class={ "node " (state.as_str()) } {
             title { (names.join("\n")) }
             rect.box x=(node.x) y=(node.y) width=(width) height=(height) rx="5" {}
             rect.state x=(node.x) y=(node.y) width="5" height=(height) rx="2" {}

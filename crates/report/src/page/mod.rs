@@ -123,7 +123,7 @@ fn state(page: &RunPage) -> Markup {
             @let number = count(page, state);
             @if number > 0 { ", " (number) " " (state.as_str()) }
         }
-        @if let Some(word) = word { span.word class=(class(page.state)) { (word) } }
+        @if let Some(word) = word { span class={ "word " (class(page.state)) } { (word) } }
     }
 }
 

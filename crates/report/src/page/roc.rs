@@ -76,7 +76,7 @@ fn panel<'a>(
     let marks = html! {
         @for (curve, colour) in curves {
             @let points = curve.efpr.iter().copied().zip(curve.tpr.iter().copied());
-            path.line class=(colour) d=(chart.stairs(points.take_while(|(rate, _)| *rate <= HIGHEST_RATE))) {}
+            path class={ "line " (colour) } d=(chart.stairs(points.take_while(|(rate, _)| *rate <= HIGHEST_RATE))) {}
         }
     };
     let name = format!("{title}: true positive rate over false positives per hour");

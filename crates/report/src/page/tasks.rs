@@ -139,7 +139,7 @@ fn timeline(page: &RunPage) -> Markup {
                     @for bar in lane {
                         @let start = x(bar.attempt.began);
                         @let end = x(bar.attempt.ended.unwrap_or(page.now));
-                        rect.bar class=(bar_class(bar)) x=(start) y=(top + index as f64 * LANE)
+                        rect class={ "bar " (bar_class(bar)) } x=(start) y=(top + index as f64 * LANE)
                             width=(round((end - start).max(1.0))) height=(LANE - 3.0) rx="2" {
                             title {
                                 (bar.task.name) ": " (took(length(bar.attempt, page.now))) ", from " (utc(bar.attempt.began))
@@ -151,10 +151,20 @@ fn timeline(page: &RunPage) -> Markup {
             }
         }
     };
+    let tried = |kind| {
+        let mut of_kind = page.tasks.iter().filter(|task| task.kind == kind);
+        of_kind.any(|task| !task.attempts.is_empty())
+    };
+    let kinds = KINDS.into_iter().filter(|(kind, _)| tried(*kind));
+    let mut meanings: Vec<(String, &str)> = kinds
+        .map(|(kind, colour)| (colour.to_owned(), kind_name(kind)))
+        .collect();
+    if attempts().any(|attempt| attempt.cause.is_some()) {
+        meanings.push(("bad".to_owned(), "without a result"));
+    }
     html! {
         h3 { "By worker" }
-        (chart::legend(KINDS.map(|(kind, colour)| (colour.to_owned(), kind_name(kind)))
-            .into_iter().chain([("bad".to_owned(), "without a result")])))
+        (chart::legend(meanings))
         (scrolled("Timeline", &picture))
     }
 }
@@ -185,7 +195,7 @@ fn table(page: &RunPage) -> Markup {
                 @for task in &page.tasks {
                     tr {
                         th scope="row" { (task.name) }
-                        td.state class=(task.state.as_str()) { (task.state.sign()) " " (task.state.as_str()) }
+                        td class={ "state " (task.state.as_str()) } { (task.state.sign()) " " (task.state.as_str()) }
                         td { @match task.attempts.first() { Some(attempt) => (time(attempt.began)), None => "–" } }
                         td.num { @if task.attempts.is_empty() { "–" } @else { (took(time_taken(task, page.now))) } }
                         td.num { @if task.attempts.is_empty() { "–" } @else { (task.attempts.len()) } }
