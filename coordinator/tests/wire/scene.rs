@@ -226,6 +226,9 @@ seed = 1
 root = "data"
 splits = ["maestro_train", "strong_train", "synth_train", "weak_train", "unlabeled_train"]
 
+[validation]
+desed = ["synth_validation"]
+
 [defaults.model]
 transformer = { dim = 16, depth = 1, heads = 2, mlp_ratio = 2 }
 audioset_head = 8

@@ -7,6 +7,7 @@ use std::time::Duration;
 use types::{
     DataSettings, Digest, EvaluateSpec, InputRef, MelEdges, MemberName, ModelSettings, PredictSpec,
     PseudoLabelSpec, Split, Subject, TaskGraph, TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
+    ValidationSettings,
 };
 
 use crate::estimate::Sizing;
@@ -196,6 +197,10 @@ impl Builder<'_> {
             model: self.plan.trained(number, stage, member),
             data: self.data.clone(),
             training: settings.training.clone(),
+            validation: (self.plan.validation.clone()).map(|validation| ValidationSettings {
+                keep: settings.keep,
+                ..validation
+            }),
             runtime: self.plan.runtime.clone(),
         };
         let estimate = self.sizing.train(&spec);
