@@ -35,7 +35,7 @@ impl Scene {
             synth: 2,
             weak: 5,
             unlabeled: 2,
-            synth_validation: 0,
+            synth_validation: 2,
             desed_validation: 5,
             public_eval: 0,
             clip_seconds: 2.0,

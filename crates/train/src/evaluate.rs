@@ -1,20 +1,22 @@
 //! Scores of one member or of the ensemble (recipe 9).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use eval::{
     Area, Bootstrap, GroundTruth, Interval, Intervals, OperatingPoint, PsdsSettings, Scores,
     SebbSettings, TuningGrid, TuningMetric,
 };
+use serde::Serialize;
 use types::{
     BoxSettings, ClassScore, Estimate, EvaluateSpec, EventScores, PostProcessing, Progress,
     ProgressUnit, RocCurve, ScoreReport, SegmentScores, Split,
 };
 
-use crate::Error;
 use crate::context::{Outcome, RankContext};
 use crate::pseudo_labels::Ensemble;
 use crate::scoring::{FrameScores, MAX_FPR, ground_truth, median_filtered, sounding};
+use crate::{Error, shown};
 
 /// Runs an `evaluate` task.
 pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<Outcome, Error> {
@@ -44,11 +46,21 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
     if let Some(split) = spec.evaluation.maestro {
         report.segments = score_segments(spec, split, context)?;
     }
-    let path = context.scratch.join("scores.json");
-    let text = serde_json::to_vec_pretty(&report)
-        .map_err(|error| Error::Artifact(format!("scores that JSON cannot hold: {error}")))?;
+    let mut outputs = BTreeMap::from([("scores".to_owned(), write("scores", &report, context)?)]);
+    if let (Some(split), true) = (spec.evaluation.desed, spec.evaluation.clips > 0) {
+        let clips = shown::clips(spec, split, context)?;
+        outputs.insert("clips".to_owned(), write("clips", &clips, context)?);
+    }
+    Ok(Outcome::Finished(outputs))
+}
+
+/// An output of that name, as JSON.
+fn write(name: &str, output: &impl Serialize, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+    let path = context.scratch.join(format!("{name}.json"));
+    let text = serde_json::to_vec(output)
+        .map_err(|error| Error::Artifact(format!("{name} that JSON cannot hold: {error}")))?;
     std::fs::write(&path, text).map_err(Error::io(&path))?;
-    Ok(Outcome::one("scores", path))
+    Ok(path)
 }
 
 /// Settings of change detection by class, once they are tuned.
@@ -243,7 +255,7 @@ fn class_scores(
 }
 
 /// Frame probabilities of the clips that `wanted` accepts, from the members' mean logits.
-fn scores(
+pub(crate) fn scores(
     spec: &EvaluateSpec,
     split: Split,
     classes: &BTreeSet<String>,

@@ -29,6 +29,7 @@ mod predict;
 mod pseudo_labels;
 mod schedule;
 mod scoring;
+mod shown;
 mod stored;
 mod training;
 mod validation;

@@ -103,8 +103,8 @@ pub struct PseudoLabelSpec {
     pub splits: BTreeMap<Split, u32>,
 }
 
-/// Settings of an `evaluate` task. Inputs by role: `logits/<member>/<split>/<shard>`. Output: `scores`
-/// (a [`crate::ScoreReport`]).
+/// Settings of an `evaluate` task. Inputs by role: `logits/<member>/<split>/<shard>`. Outputs: `scores`
+/// (a [`crate::ScoreReport`]) and, where clips are asked for, `clips` (a [`crate::ShownClips`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluateSpec {
     /// The plan's seed, from which the bootstrap draws.
@@ -590,6 +590,8 @@ pub struct EvaluationSettings {
     pub maestro_classes: BTreeSet<String>,
     /// Draws of the bootstrap that gives each value its interval; 0 for no intervals.
     pub replicates: u32,
+    /// Clips of the split scored by PSDS that are chosen to be looked at; 0 for none.
+    pub clips: u32,
 }
 
 impl EvaluationSettings {
