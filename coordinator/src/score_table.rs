@@ -166,6 +166,7 @@ mod tests {
             desed_classes: BTreeSet::new(),
             maestro_classes: BTreeSet::new(),
             replicates: 0,
+            clips: 0,
         }
     }
 

@@ -1,4 +1,4 @@
-"""Times the published tools on the data that `cargo xtask bench eval` made: eval_times.py TASK ROUNDS FOLDER.
+"""Times the published tools on the data that `cargo xtask bench eval` made: eval_times.py PACKAGES TASK ROUNDS FOLDER.
 
 Prints one JSON object: seconds of every round, the values that the other side has to reproduce, and the largest memory.
 Reading files and making tables is not timed.
@@ -10,6 +10,9 @@ import resource
 import sys
 import time
 from pathlib import Path
+
+# behind the standard library: the published tools bring a pathlib for Python 2 along
+sys.path.append(sys.argv[1])
 
 import numpy as np
 from safetensors import safe_open
@@ -135,7 +138,7 @@ def csebbs(folder, rounds, clips):
 
 
 def main():
-    task, rounds, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    task, rounds, folder = sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
     if task == "psds1":
         seconds, values = psds(folder, rounds, dtc_threshold=0.7, gtc_threshold=0.7, alpha_st=1.0)
     elif task == "psds2":

@@ -35,7 +35,7 @@ impl Scene {
             synth: 2,
             weak: 5,
             unlabeled: 2,
-            synth_validation: 0,
+            synth_validation: 2,
             desed_validation: 5,
             public_eval: 0,
             clip_seconds: 2.0,
@@ -225,6 +225,9 @@ seed = 1
 [data]
 root = "data"
 splits = ["maestro_train", "strong_train", "synth_train", "weak_train", "unlabeled_train"]
+
+[validation]
+desed = ["synth_validation"]
 
 [defaults.model]
 transformer = { dim = 16, depth = 1, heads = 2, mlp_ratio = 2 }

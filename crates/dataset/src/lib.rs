@@ -45,7 +45,9 @@ pub use partition::{maestro_recordings, recording_of, weak_rows};
 pub use sampler::{Epoch, Sampler, Scope, SetKind, in_batch_order};
 pub use table::{Once, Row, Table};
 pub use train_set::{HeldBack, TrainSet};
-pub use truth::{ACTIVE_ABOVE, MaestroTruth, Truth, Window, desed_truth, maestro_truth};
+pub use truth::{
+    ACTIVE_ABOVE, MaestroTruth, Truth, Window, desed_truth, maestro_truth, window_truth,
+};
 pub use windows::{
     TRAIN_HOP, VALIDATION_HOP, WINDOW_SECONDS, maestro_windows, window_name, window_rows,
 };

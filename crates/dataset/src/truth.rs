@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use types::{DataSettings, SoundEvent, Split, merge_touching};
 
 use crate::classes::CLASSES;
+use crate::clip::{Annotation, Clip};
 use crate::error::{Error, Place, TableProblem};
 use crate::listing::{files_of, metadata_of};
 use crate::metadata::{StrongRow, read_durations, read_strong, stem};
@@ -102,6 +103,38 @@ pub fn maestro_truth(
     let (path, known) = durations(data, split)?;
     truth.recordings.durations = pick(truth.recordings.events.keys(), &known, &path)?;
     Ok(truth)
+}
+
+/// Ground truth of MAESTRO windows each by itself, as the authors validate (recipe 7.3): soft labels above 0.5 of `classes`, touching
+/// or overlapping ones of a class joined; a window ends with its last event, and one without any is left out.
+#[must_use]
+pub fn window_truth(windows: &[Clip], classes: &BTreeSet<String>) -> Truth {
+    let mut truth = Truth::default();
+    for window in windows {
+        let Annotation::Strong(labels) = &window.annotation else {
+            continue;
+        };
+        let counts = labels.iter().filter(|label| {
+            label.confidence > ACTIVE_ABOVE
+                && label.onset < label.offset
+                && classes.contains(CLASSES[label.class])
+        });
+        let events: Vec<SoundEvent> = counts
+            .map(|label| SoundEvent {
+                onset: label.onset,
+                offset: label.offset,
+                class: CLASSES[label.class].to_owned(),
+            })
+            .collect();
+        let end = events.iter().map(|event| event.offset).fold(0.0, f64::max);
+        if end > 0.0 {
+            let mut events = merge_touching(&events);
+            sort(&mut events);
+            truth.durations.insert(window.stem.clone(), end);
+            truth.events.insert(window.stem.clone(), events);
+        }
+    }
+    truth
 }
 
 /// The time span that a MAESTRO window's name tells: `<recording>-<start>-<end>`, in hundredths of a second.

@@ -33,8 +33,8 @@ pub use detections::detections;
 pub use error::Error;
 pub use fscore::{
     Change, ClassChanges, ClassFScore, Collars, CountPoint, Counts, CountsByThreshold, FScore,
-    Macro, Rates, clip_changes, clip_counts, collar_changes, collar_counts, intersection_counts,
-    segment_changes, segment_counts,
+    Macro, Rates, clip_changes, clip_counts, collar_changes, collar_counts, intersection_changes,
+    intersection_counts, segment_changes, segment_counts,
 };
 pub use intersection::{ChangePoint, ClassStatistics, Intersection, intersection_statistics};
 pub use maestro::{

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eval::{
     ClassChanges, ClipScores, Collars, Counts, CountsByThreshold, GroundTruth, Intersection,
     Scores, SoundEvent, clip_changes, collar_changes, collar_counts, detections,
-    intersection_counts, segment_changes, segment_counts,
+    intersection_changes, intersection_counts, segment_changes, segment_counts,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -332,7 +332,7 @@ fn a_weight_is_a_number_of_copies() {
     let weighted = prop::collection::vec((clip(), 0_u32..4), 1..5);
     runner()
         .run(&weighted, |weighted| {
-            let changes = |clips: &[Clip]| -> [ClassChanges; 3] {
+            let changes = |clips: &[Clip]| -> [ClassChanges; 4] {
                 let (scores, truth) = build(clips);
                 let labels: BTreeMap<String, BTreeSet<String>> = truth
                     .events
@@ -343,6 +343,7 @@ fn a_weight_is_a_number_of_copies() {
                     })
                     .collect();
                 [
+                    intersection_changes(&scores, &truth, Intersection::F1),
                     collar_changes(&scores, &truth, COLLARS),
                     segment_changes(&scores, &truth, seconds(SEGMENT)),
                     clip_changes(&scores, &labels),

@@ -149,8 +149,23 @@ pub(crate) fn plan_settings(
             .hint("remove `evaluation.untrained`, or name a split to score"),
         );
     }
+    if let Some(span) = origins
+        .get("validation.maestro")
+        .filter(|_| settings.validation.maestro && !settings.splits.contains(&Split::MaestroTrain))
+    {
+        problems.push(
+            Problem::new(
+                span.clone(),
+                "recordings held back from `maestro_train` are to be scored, which the plan does not use",
+            )
+            .label("would score nothing")
+            .hint("add `maestro_train` to `data.splits`, or remove it here"),
+        );
+    }
     for key in ["data.exclude", "data.files", "predict.shards"] {
-        let scored: Vec<Split> = evaluation.splits().collect();
+        let scored: Vec<Split> = (evaluation.splits())
+            .chain(settings.validated_splits())
+            .collect();
         let unused = |split: &Split| !settings.splits.contains(split) && !scored.contains(split);
         let named: Vec<Split> = match key {
             "data.exclude" => settings.exclude.keys().copied().collect(),
@@ -308,6 +323,15 @@ pub(crate) fn weight_without_labels(
     } else {
         "add `pseudo_labels = \"previous\"` to the iteration, or remove the weight"
     })
+}
+
+pub(crate) fn best_of_nothing(span: Range<usize>) -> Problem {
+    Problem::new(
+        span,
+        "the best state is to be kept, and nothing is validated",
+    )
+    .label("the last state would be kept")
+    .hint("give `[validation]` something to score, or write \"last\"")
 }
 
 pub(crate) fn labels_without_weight(span: Range<usize>, number: u32) -> Problem {

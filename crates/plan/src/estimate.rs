@@ -87,7 +87,18 @@ impl Sizing {
             } else {
                 (FORWARD_AND_BACKWARD + 1.0) * transformer
             };
-        self.duration(clips * f64::from(spec.training.epochs) * per_clip)
+        let epochs = spec.training.epochs;
+        let validated: f64 = spec.validation.iter().fold(0.0, |sum, validation| {
+            let desed: f64 = validation.desed.iter().map(|split| in_use(*split)).sum();
+            let maestro = if validation.maestro {
+                0.15 * in_use(Split::MaestroTrain)
+            } else {
+                0.0
+            };
+            let times = epochs.div_ceil(validation.every_epochs.max(1));
+            sum + f64::from(times) * (desed + maestro)
+        });
+        self.duration(clips * f64::from(epochs) * per_clip + validated * (transformer + crnn))
     }
 
     pub(crate) fn predict(&self, spec: &PredictSpec) -> Duration {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use types::{
-    DataSettings, Digest, EvaluateSpec, InputRef, MelEdges, MemberName, ModelSettings, PredictSpec,
-    PseudoLabelSpec, Split, Subject, TaskGraph, TaskKind, TaskName, TaskNode, TaskSpec, TrainSpec,
+    DataSettings, Digest, EvaluateSpec, EvaluationSettings, InputRef, MelEdges, MemberName,
+    ModelSettings, PredictSpec, PseudoLabelSpec, Split, Subject, TaskGraph, TaskKind, TaskName,
+    TaskNode, TaskSpec, TrainSpec, ValidationSettings,
 };
 
 use crate::estimate::Sizing;
@@ -196,6 +197,10 @@ impl Builder<'_> {
             model: self.plan.trained(number, stage, member),
             data: self.data.clone(),
             training: settings.training.clone(),
+            validation: (self.plan.validation.clone()).map(|validation| ValidationSettings {
+                keep: settings.keep,
+                ..validation
+            }),
             runtime: self.plan.runtime.clone(),
         };
         let estimate = self.sizing.train(&spec);
@@ -206,7 +211,7 @@ impl Builder<'_> {
                 tasks: inputs,
                 files,
             },
-            "checkpoint",
+            &["checkpoint"],
             TaskSpec::Train(spec),
             estimate,
         );
@@ -282,7 +287,7 @@ impl Builder<'_> {
             name,
             vec![1],
             inputs.into(),
-            "logits",
+            &["logits"],
             TaskSpec::Predict(spec),
             estimate,
         );
@@ -307,6 +312,16 @@ impl Builder<'_> {
             .map(|split| (*split, self.plan.num_shards(*split)))
             .collect();
         let estimate = self.sizing.arithmetic(splits, members.len());
+        // Clips are looked at for the ensemble alone.
+        let clips = match (&subject, self.plan.evaluation.desed) {
+            (Subject::Ensemble, Some(_)) => self.plan.evaluation.clips,
+            _ => 0,
+        };
+        let outputs: &[&str] = if clips > 0 {
+            &["scores", "clips"]
+        } else {
+            &["scores"]
+        };
         let spec = EvaluateSpec {
             seed: self.plan.seed,
             iteration: number,
@@ -314,14 +329,17 @@ impl Builder<'_> {
             subject,
             members,
             data: self.data.clone(),
-            evaluation: self.plan.evaluation.clone(),
+            evaluation: EvaluationSettings {
+                clips,
+                ..self.plan.evaluation.clone()
+            },
             shards,
         };
         self.push(
             name,
             vec![1],
             inputs.into(),
-            "scores",
+            outputs,
             TaskSpec::Evaluate(spec),
             estimate,
         );
@@ -349,7 +367,7 @@ impl Builder<'_> {
             pseudo_label_name(number),
             vec![1],
             inputs.into(),
-            "pseudo_labels",
+            &["pseudo_labels"],
             TaskSpec::PseudoLabel(spec),
             estimate,
         );
@@ -390,7 +408,7 @@ impl Builder<'_> {
         name: TaskName,
         world_sizes: Vec<u32>,
         mut inputs: Inputs,
-        output: &str,
+        outputs: &[&str],
         spec: TaskSpec,
         estimate: Duration,
     ) {
@@ -406,7 +424,7 @@ impl Builder<'_> {
             world_sizes,
             inputs: inputs.tasks,
             files: inputs.files,
-            outputs: vec![output.to_owned()],
+            outputs: outputs.iter().map(|&name| name.to_owned()).collect(),
             material,
             spec: json.into(),
             estimate,

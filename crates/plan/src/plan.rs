@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use types::{
     DataSettings, Digest, EmbeddingPooling, EvaluationSettings, MemberName, ModelSettings,
-    RuntimeSettings, Split,
+    RuntimeSettings, Split, ValidationSettings,
 };
 
 use crate::problem::{Problem, Problems};
@@ -21,6 +21,7 @@ pub struct Plan {
     pub(crate) path: PathBuf,
     pub(crate) data: DataSettings,
     pub(crate) evaluation: EvaluationSettings,
+    pub(crate) validation: Option<ValidationSettings>,
     pub(crate) untrained: bool,
     pub(crate) batch_size: u32,
     pub(crate) prediction: PredictionChanges,

@@ -420,6 +420,14 @@ impl Table {
                     json!(training.microbatches_per_step),
                 ),
                 ("gradient_clip_val", Value::Null),
+                (
+                    "check_val_every_n_epoch",
+                    json!(
+                        spec.validation
+                            .as_ref()
+                            .map_or(0, |found| found.every_epochs)
+                    ),
+                ),
             ],
         );
         self.unused(
@@ -429,8 +437,8 @@ impl Table {
         );
         self.unused(
             "trainer",
-            &["check_val_every_n_epoch", "num_sanity_val_steps"],
-            SCORES,
+            &["num_sanity_val_steps"],
+            "a check of the authors' code before they train",
         );
     }
 

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
-use types::{DataSettings, Split, SplitFiles};
+use types::{DataSettings, Keep, Split, SplitFiles};
 
 use crate::plan::{Iteration, Member, Plan, PseudoLabels};
 use crate::problem::{Problem, suggest};
@@ -88,6 +88,7 @@ pub(crate) fn resolve(
     if check_files {
         files::check_external(&drafts, &networks, &rounds, &iterations, problems);
     }
+    let validation = settings.validation();
     problems.is_empty().then(|| Plan {
         name: settings.name,
         seed: settings.seed,
@@ -96,6 +97,7 @@ pub(crate) fn resolve(
         path: path.to_owned(),
         data,
         evaluation: settings.evaluation,
+        validation,
         untrained: settings.untrained,
         batch_size: settings.batch_size,
         prediction: settings.prediction,
@@ -250,6 +252,12 @@ impl Whole<'_, '_> {
             }
             value.training.loss.pseudo = 0.0;
         }
+        if let Some(span) = origins
+            .get("keep")
+            .filter(|_| value.keep == Keep::Best && self.settings.validation().is_none())
+        {
+            self.problems.push(check::best_of_nothing(span.clone()));
+        }
         let place = check::Place {
             number,
             stage,
@@ -347,13 +355,14 @@ fn source_of_labels(
     None
 }
 
-/// Files of the splits in use: those of the training and those that are scored.
+/// Files of the splits in use: those of the training and those that are scored, while a model trains or afterwards.
 fn data_settings(settings: &PlanSettings, folder: &Path) -> DataSettings {
     let in_use: BTreeSet<Split> = settings
         .splits
         .iter()
         .copied()
         .chain(settings.evaluation.splits())
+        .chain(settings.validated_splits())
         .collect();
     let sources = in_use
         .iter()

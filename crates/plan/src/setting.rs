@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use types::{
-    Architecture, DecibelFloor, EmbeddingPooling, OptimizerKind, Split, TeacherInit, WavmixTarget,
+    Architecture, DecibelFloor, EmbeddingPooling, Keep, OptimizerKind, Split, TeacherInit,
+    WavmixTarget,
 };
 
 use crate::stage::Preset;
@@ -67,6 +68,8 @@ pub(crate) enum Slot<'a> {
     /// A split, or `"none"`.
     OptionalSplit(&'a mut Option<Split>),
     TrainSplits(&'a mut BTreeSet<Split>),
+    /// Splits that can be scored by PSDS while a model trains.
+    ValidationSplits(&'a mut BTreeSet<Split>),
     Names(&'a mut BTreeSet<String>),
     SplitNumbers(&'a mut BTreeMap<Split, u32>),
     SplitPaths(&'a mut BTreeMap<Split, PathBuf>),
@@ -128,6 +131,7 @@ choice!(EmbeddingPooling {
     EmbeddingPooling::NearestExact => "nearest_exact",
     EmbeddingPooling::Nearest => "nearest",
 });
+choice!(Keep { Keep::Best => "best", Keep::Last => "last" });
 choice!(TeacherInit { TeacherInit::Teacher => "teacher", TeacherInit::Student => "student" });
 choice!(WavmixTarget {
     WavmixTarget::Strong => "strong",
@@ -205,6 +209,7 @@ impl Slot<'_> {
             Slot::Numbers(slot) => format!("list of {} whole numbers", slot.len()),
             Slot::OptionalSplit(_) => "split or \"none\"".to_owned(),
             Slot::TrainSplits(_) => "list of training splits".to_owned(),
+            Slot::ValidationSplits(_) => "list of validation splits".to_owned(),
             Slot::Names(_) => "list of names".to_owned(),
             Slot::SplitNumbers(_) => "table: split = whole number".to_owned(),
             Slot::SplitPaths(_) => "table: split = path".to_owned(),
@@ -250,7 +255,7 @@ impl Slot<'_> {
                     value.map_or_else(|| "none".to_owned(), |split| split.to_string())
                 )
             }
-            Slot::TrainSplits(values) => quoted(values.iter()),
+            Slot::TrainSplits(values) | Slot::ValidationSplits(values) => quoted(values.iter()),
             Slot::Names(values) => quoted(values.iter()),
             Slot::SplitNumbers(values) => {
                 let each: Vec<String> = values

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use types::{
-    Architecture, EvaluationSettings, MAESTRO_EVALUATED, RuntimeSettings, Split, desed_classes,
-    maestro_classes,
+    Architecture, EvaluationSettings, Keep, MAESTRO_EVALUATED, RuntimeSettings, Split,
+    ValidationSettings, desed_classes, maestro_classes,
 };
 
 use crate::plan::PredictionChanges;
@@ -23,6 +23,7 @@ pub(crate) struct PlanSettings {
     pub(crate) files: BTreeMap<Split, FileOverrides>,
     pub(crate) exclude: BTreeMap<Split, PathBuf>,
     pub(crate) evaluation: EvaluationSettings,
+    pub(crate) validation: Validation,
     pub(crate) untrained: bool,
     pub(crate) impulse_responses: PathBuf,
     pub(crate) batch_size: u32,
@@ -52,7 +53,9 @@ impl Default for PlanSettings {
                 desed_classes: names(desed_classes()),
                 maestro_classes: names(&MAESTRO_EVALUATED),
                 replicates: 1000,
+                clips: 6,
             },
+            validation: Validation::default(),
             untrained: false,
             impulse_responses: PathBuf::from("resources/dirs"),
             batch_size: 20,
@@ -64,6 +67,57 @@ impl Default for PlanSettings {
                 prefetch_threads: 4,
             },
         }
+    }
+}
+
+/// What is looked at while a model trains (recipe 7.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Validation {
+    /// 0 for never.
+    pub(crate) every_epochs: u32,
+    pub(crate) desed: BTreeSet<Split>,
+    pub(crate) maestro: bool,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self {
+            every_epochs: 10,
+            desed: [Split::SynthValidation, Split::ExternalStrongValidation].into(),
+            maestro: true,
+        }
+    }
+}
+
+impl PlanSettings {
+    /// Whether MAESTRO's held-back recordings are there to be scored.
+    fn validates_maestro(&self) -> bool {
+        self.validation.maestro && self.splits.contains(&Split::MaestroTrain)
+    }
+
+    /// Splits that are scored while a model trains.
+    pub(crate) fn validated_splits(&self) -> impl Iterator<Item = Split> {
+        let used = self.validation.every_epochs > 0;
+        self.validation.desed.iter().copied().filter(move |_| used)
+    }
+
+    /// What a training task is told of it; none if there is nothing to score, or never.
+    pub(crate) fn validation(&self) -> Option<ValidationSettings> {
+        let maestro = self.validates_maestro();
+        let Validation {
+            every_epochs,
+            desed,
+            ..
+        } = &self.validation;
+        (*every_epochs > 0 && (maestro || !desed.is_empty())).then(|| ValidationSettings {
+            every_epochs: *every_epochs,
+            desed: desed.clone(),
+            maestro,
+            desed_classes: self.evaluation.desed_classes.clone(),
+            maestro_classes: self.evaluation.maestro_classes.clone(),
+            batch_size: self.batch_size,
+            keep: Keep::Best,
+        })
     }
 }
 
@@ -99,14 +153,14 @@ const THREADS: Limits = Limits::Whole(0, 1024);
 /// TOML's whole numbers end here.
 const SEED: Limits = Limits::Whole(0, i64::MAX as u64);
 
-/// Keys at the top of a plan, and of its tables `data`, `evaluation`, `predict` and `runtime`.
+/// Keys at the top of a plan, and of its tables `data`, `evaluation`, `validation`, `predict` and `runtime`.
 #[rustfmt::skip]
 pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("name", Limits::Any, |p| Slot::Text(&mut p.name), "the plan's name, also of its default run directory; required", ""),
     setting("seed", SEED, |p| Slot::U64(&mut p.seed), "every random draw is a function of it and of its place in the run", ""),
     setting("notice", Limits::Any, |p| Slot::Text(&mut p.notice), "a line printed with the scores; not part of the content key", ""),
     setting("data.root", Limits::Any, |p| Slot::Path(&mut p.root), "folder that holds the data, relative to the plan file; required; not part of the content key", "1.1"),
-    setting("data.splits", Limits::Any, |p| Slot::TrainSplits(&mut p.splits), "training splits in use; those of `evaluation` come on their own", "1.7"),
+    setting("data.splits", Limits::Any, |p| Slot::TrainSplits(&mut p.splits), "training splits in use; those of `evaluation` and `validation` come on their own", "1.7"),
     setting("data.files", Limits::Any, |p| Slot::SplitFiles(&mut p.files), "a split's files where they are not at their standard place, relative to `root`", "1.1"),
     setting("data.exclude", Limits::Any, |p| Slot::SplitPaths(&mut p.exclude), "TSV of clips to leave out of a split (column `filename`), relative to `root`", "1.7"),
     setting("data.impulse_responses", Limits::Any, |p| Slot::Path(&mut p.impulse_responses), "folder of impulse responses (WAV), relative to `root`; needed where `augmentation.impulse_probability` is not 0", "6.2"),
@@ -116,8 +170,12 @@ pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("evaluation.desed_classes", Limits::OneOf(desed_classes()), |p| Slot::Names(&mut p.evaluation.desed_classes), "classes of PSDS", "2.1"),
     setting("evaluation.maestro_classes", Limits::OneOf(maestro_classes()), |p| Slot::Names(&mut p.evaluation.maestro_classes), "classes of mpAUC", "2.1"),
     setting("evaluation.replicates", Limits::Whole(0, 100_000), |p| Slot::U32(&mut p.evaluation.replicates), "draws of the bootstrap over clips behind each 95 % interval; 0 for none", ""),
+    setting("evaluation.clips", Limits::Whole(0, 100), |p| Slot::U32(&mut p.evaluation.clips), "clips of the split scored by PSDS that the report shows, from the one found best to the one found worst", ""),
     setting("evaluation.untrained", Limits::Any, |p| Slot::Bool(&mut p.untrained), "score the untrained models too, for comparison", ""),
-    setting("predict.batch_size", Limits::Whole(1, 4096), |p| Slot::U32(&mut p.batch_size), "clips per forward pass of a `predict` task", "1.8"),
+    setting("validation.every_epochs", Limits::Whole(0, 1_000_000), |p| Slot::U32(&mut p.validation.every_epochs), "epochs from one validation of the student to the next, and one after the last epoch; 0 for none", "7"),
+    setting("validation.desed", Limits::Any, |p| Slot::ValidationSplits(&mut p.validation.desed), "splits whose PSDS1 counts in the objective", "7.3"),
+    setting("validation.maestro", Limits::Any, |p| Slot::Bool(&mut p.validation.maestro), "whether mpAUC on the recordings held back from `maestro_train` counts in the objective", "7.3"),
+    setting("predict.batch_size", Limits::Whole(1, 4096), |p| Slot::U32(&mut p.batch_size), "clips per forward pass of a `predict` task, and of a validation", "1.8"),
     setting("predict.shards", Limits::Whole(1, 10_000), |p| Slot::SplitNumbers(&mut p.shards), "tasks that share the prediction of a split; 1 where not given", ""),
     setting("predict.embedding_pooling", Limits::Any, |p| Slot::Choice(&mut p.prediction.embedding_pooling), "predict with another pooling of embeddings than in training", "10.3, T30"),
     setting("predict.fpasst_mel.low", Limits::Whole(1, 4000), |p| Slot::OptionalU32(&mut p.prediction.mel_low), "predict with other mel edges of fPaSST than in training; `false` for the same", "10.3, T30"),

@@ -2,7 +2,7 @@
 
 use types::{
     Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DecibelFloor,
-    EmbeddingPooling, LossWeights, MelEdges, MicrobatchSizes, ModelSettings, OptimizerKind,
+    EmbeddingPooling, Keep, LossWeights, MelEdges, MicrobatchSizes, ModelSettings, OptimizerKind,
     OptimizerSettings, SelfSupervisedSettings, TeacherInit, TrainingSettings, TransformerSettings,
 };
 
@@ -13,6 +13,8 @@ use crate::setting::{Limits, Setting, Slot, setting};
 pub struct StageSettings {
     /// What is minimised, and how.
     pub training: TrainingSettings,
+    /// Which state of the networks is the result, where there is validation.
+    pub keep: Keep,
     /// Random edges of fPaSST's mel bank, which differ between the stages (recipe 3.3).
     pub fpasst_mel: MelEdges,
     /// How embeddings become label frames: as the member's network says, or as the preset where that says nothing.
@@ -56,6 +58,7 @@ impl StageSettings {
             } else {
                 published_stage2(architecture)
             },
+            keep: Keep::Best,
             fpasst_mel: match architecture {
                 Architecture::Fpasst => MelEdges { low: 1, high: 2000 },
                 _ => MelEdges::FIXED,
@@ -308,6 +311,7 @@ pub(crate) static STAGE: &[Setting<StageSettings>] = &[
     setting("transformer_train_mode", Limits::Any, |s| Slot::Bool(&mut s.training.transformer_train_mode), "whether BEATs' own dropout acts in stage 2; which of the two the authors had is not known", "5.4, T25"),
     setting("teacher_init", Limits::Any, |s| Slot::Choice(&mut s.training.teacher_init), "which of stage 1's networks the teacher of stage 2 starts from; only its BatchNorm statistics outlive the first step", "7.2"),
     setting("pseudo_no_class_mask", Limits::Any, |s| Slot::Bool(&mut s.training.pseudo_no_class_mask), "compare pseudo-labels with predictions without the class mask", "2.5"),
+    setting("keep", Limits::Any, |s| Slot::Choice(&mut s.keep), "which state of the networks is the result: the one with the highest objective of the validations, or the last; which of the two the authors published is not known", "7, 13"),
     setting("fpasst_mel.low", EDGE, |s| Slot::U32(&mut s.fpasst_mel.low), "range of the random lower edge of fPaSST's mel bank in Hz, 1 for none; unused by the others", "3.3"),
     setting("fpasst_mel.high", EDGE, |s| Slot::U32(&mut s.fpasst_mel.high), "range of its upper edge in Hz, 1 for none; in evaluation the edge lies in the middle", "3.3"),
     setting("augmentation.wavmix_probability", SHARE, |s| Slot::F64(&mut s.training.augmentation.wavmix_probability), "chance that a recording is mixed with another of its set", "6.1"),

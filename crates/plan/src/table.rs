@@ -94,7 +94,7 @@ pub fn keys_reference() -> String {
         StageSettings::published(Architecture::AtstFrame, 2),
     );
     section(
-        "At the top of a plan, and in [data], [evaluation], [predict], [runtime]",
+        "At the top of a plan, and in [data], [evaluation], [validation], [predict], [runtime]",
         rows(PLAN, &mut PlanSettings::default()),
     );
     section("In [[member]]", rows(MEMBER, &mut MemberHead::default()));

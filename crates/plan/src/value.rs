@@ -20,6 +20,30 @@ struct At<'a> {
     span: Range<usize>,
 }
 
+/// Which splits a key takes.
+#[derive(Clone, Copy)]
+struct SplitKind {
+    /// What they are called.
+    name: &'static str,
+    allowed: fn(Split) -> bool,
+}
+
+impl SplitKind {
+    const ANY: Self = Self {
+        name: "known",
+        allowed: |_| true,
+    };
+    const TRAIN: Self = Self {
+        name: "training",
+        allowed: Split::is_train,
+    };
+    /// With strong labels, and of DESED's classes.
+    const VALIDATION: Self = Self {
+        name: "validation",
+        allowed: |split| !split.is_train() && !split.is_maestro(),
+    };
+}
+
 impl Slot<'_> {
     /// Writes a value of the plan. Problems that it finds go to `problems`; the slot is then left as it was, or in part.
     pub(crate) fn assign(
@@ -94,24 +118,14 @@ impl Slot<'_> {
                 *slot = if found == "none" {
                     None
                 } else {
-                    Some(at.split(found, |_| true)?)
+                    Some(at.split(found, SplitKind::ANY)?)
                 };
             }
             Slot::TrainSplits(slot) => {
-                let mut splits = BTreeSet::new();
-                for item in at.list(value, "a list of splits' names")?.iter() {
-                    let at = at.item(item);
-                    match at
-                        .text(item.get_ref(), "a split's name")
-                        .and_then(|name| at.split(name, Split::is_train))
-                    {
-                        Ok(split) => {
-                            splits.insert(split);
-                        }
-                        Err(problem) => problems.push(*problem),
-                    }
-                }
-                *slot = splits;
+                *slot = at.splits(value, SplitKind::TRAIN, problems)?;
+            }
+            Slot::ValidationSplits(slot) => {
+                *slot = at.splits(value, SplitKind::VALIDATION, problems)?;
             }
             Slot::Names(slot) => {
                 let mut names = BTreeSet::new();
@@ -136,31 +150,21 @@ impl Slot<'_> {
                 *slot = names;
             }
             Slot::SplitNumbers(slot) => {
-                at.each_split(
-                    value,
-                    |_| true,
-                    problems,
-                    |at, split, value, _| {
-                        slot.insert(split, at.whole_u32(value)?);
-                        Ok(())
-                    },
-                )?;
+                at.each_split(value, SplitKind::ANY, problems, |at, split, value, _| {
+                    slot.insert(split, at.whole_u32(value)?);
+                    Ok(())
+                })?;
             }
             Slot::SplitPaths(slot) => {
-                at.each_split(
-                    value,
-                    |_| true,
-                    problems,
-                    |at, split, value, _| {
-                        slot.insert(split, at.path(value)?);
-                        Ok(())
-                    },
-                )?;
+                at.each_split(value, SplitKind::ANY, problems, |at, split, value, _| {
+                    slot.insert(split, at.path(value)?);
+                    Ok(())
+                })?;
             }
             Slot::SplitFiles(slot) => {
                 at.each_split(
                     value,
-                    |_| true,
+                    SplitKind::ANY,
                     problems,
                     |at, split, value, problems| {
                         let files = slot.entry(split).or_default();
@@ -206,7 +210,7 @@ impl Slot<'_> {
                     DeValue::Integer(_) => IterationRef::Number(at.whole(value)?),
                     DeValue::Table(_) => {
                         let mut files = BTreeMap::new();
-                        at.each_split(value, Split::is_train, problems, |at, split, value, _| {
+                        at.each_split(value, SplitKind::TRAIN, problems, |at, split, value, _| {
                             files.insert(split, at.path(value)?);
                             Ok(())
                         })?;
@@ -340,7 +344,30 @@ impl<'k> At<'k> {
         }
     }
 
-    fn split(&self, found: &str, allowed: fn(Split) -> bool) -> Result<Split, Box<Problem>> {
+    fn splits(
+        &self,
+        value: &DeValue<'_>,
+        kind: SplitKind,
+        problems: &mut Vec<Problem>,
+    ) -> Result<BTreeSet<Split>, Box<Problem>> {
+        let mut splits = BTreeSet::new();
+        for item in self.list(value, "a list of splits' names")?.iter() {
+            let at = self.item(item);
+            match at
+                .text(item.get_ref(), "a split's name")
+                .and_then(|name| at.split(name, kind))
+            {
+                Ok(split) => {
+                    splits.insert(split);
+                }
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        Ok(splits)
+    }
+
+    fn split(&self, found: &str, kind: SplitKind) -> Result<Split, Box<Problem>> {
+        let SplitKind { name, allowed } = kind;
         let names = || {
             Split::ALL
                 .into_iter()
@@ -352,12 +379,12 @@ impl<'k> At<'k> {
             Some(split) => Err(Box::new(
                 Problem::new(
                     self.span.clone(),
-                    format!("`{split}` is not a training split"),
+                    format!("`{split}` is not a {name} split"),
                 )
-                .label(format!("`{}` takes training splits only", self.name))
+                .label(format!("`{}` takes {name} splits only", self.name))
                 .hint(suggest(
                     found,
-                    "training splits",
+                    &format!("{name} splits"),
                     names().collect::<Vec<_>>(),
                 )),
             )),
@@ -395,7 +422,7 @@ impl<'k> At<'k> {
     fn each_split(
         &self,
         value: &DeValue<'_>,
-        allowed: fn(Split) -> bool,
+        kind: SplitKind,
         problems: &mut Vec<Problem>,
         mut write: impl FnMut(
             &At<'_>,
@@ -414,7 +441,7 @@ impl<'k> At<'k> {
                 limits: self.limits,
                 span: key.span(),
             };
-            let result = at_key.split(key.get_ref(), allowed).and_then(|split| {
+            let result = at_key.split(key.get_ref(), kind).and_then(|split| {
                 let name = format!("{}.{split}", self.name);
                 let at = At {
                     name: &name,

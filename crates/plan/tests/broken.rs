@@ -73,6 +73,9 @@ exclude.weak_train = "leave_out.tsv"
 desed = "none"
 maestro = "none"
 
+[validation]
+every_epochs = 0
+
 [defaults]
 stage1.microbatch = { strong = 0, synth = 0 }
 stage2.microbatch = { strong = 0, synth = 0 }

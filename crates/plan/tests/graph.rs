@@ -105,6 +105,7 @@ fn other(path: &str, value: &Value) -> Value {
             "adamw" => json!("adam"),
             "adaptive_average" => json!("nearest_exact"),
             "teacher" => json!("student"),
+            "best" => json!("last"),
             "strong" => json!("labeled"),
             "batch" => json!("clip"),
             "ensemble" => json!({ "member": "other" }),

@@ -235,7 +235,8 @@ fn time(column: &'static str, cell: Option<&str>) -> Result<f64, Problem> {
     }
 }
 
-/// Writes `<folder>/<clip>.tsv` of every clip; the folder is made as needed.
+/// Writes `<folder>/<clip>.tsv` of every clip; the folder is made as needed. Tables of other clips that lie there stay, and are read
+/// with these again.
 ///
 /// # Errors
 /// A clip whose name is no file's, a class whose name does not fit in a header, and whatever the operating system says.

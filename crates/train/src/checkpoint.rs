@@ -6,6 +6,9 @@ use std::path::Path;
 use model::{SedModel, TensorFile, write_tensors};
 use types::TrainSpec;
 
+use tch::{Device, Tensor};
+
+use crate::validation::Best;
 use crate::{Error, Learner, Optimizer};
 
 /// Names of the student's tensors begin with this,
@@ -13,24 +16,66 @@ pub(crate) const STUDENT: &str = "student.";
 /// the teacher's with this.
 pub(crate) const TEACHER: &str = "teacher.";
 const STEP: &str = "step";
+/// The best state beside the last one: before its tensors' names,
+const BEST: &str = "best.";
+/// when it was validated,
+const BEST_STEP: &str = "best_step";
+/// and its objective.
+const OBJECTIVE: &str = "best_objective";
 
-/// Writes a checkpoint after `step` updates.
+/// Writes a checkpoint after `step` updates, with the best state so far beside the present one.
 pub(crate) fn save(
     path: &Path,
     spec: &TrainSpec,
     step: u64,
     learner: &Learner,
+    best: Option<&Best>,
 ) -> Result<(), Error> {
     let mut tensors = learner.optimizer().tensors();
-    for (prefix, model) in [(STUDENT, learner.student()), (TEACHER, learner.teacher())] {
-        tensors.extend(
-            model
-                .store()
-                .iter()
-                .map(|(name, _, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())),
-        );
+    tensors.extend(networks(learner));
+    let mut metadata = metadata(spec, step);
+    if let Some(best) = best {
+        metadata.insert(BEST_STEP.to_owned(), best.step.to_string());
+        metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
+        let beside = best.tensors.iter();
+        tensors
+            .extend(beside.map(|(name, tensor)| (format!("{BEST}{name}"), tensor.shallow_clone())));
     }
-    let metadata = BTreeMap::from([
+    Ok(write_tensors(path, &tensors, &metadata)?)
+}
+
+/// Writes the best state alone: the result of a task that keeps it.
+pub(crate) fn save_best(path: &Path, spec: &TrainSpec, best: &Best) -> Result<(), Error> {
+    let mut metadata = metadata(spec, best.step);
+    metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
+    Ok(write_tensors(path, &best.tensors, &metadata)?)
+}
+
+/// Copies both networks to main memory.
+pub(crate) fn keep(step: u64, objective: f64, learner: &Learner) -> Best {
+    let copies = networks(learner).into_iter();
+    Best {
+        step,
+        objective,
+        tensors: tch::no_grad(|| {
+            copies
+                .map(|(name, tensor)| (name, tensor.to_device(Device::Cpu).copy()))
+                .collect()
+        }),
+    }
+}
+
+fn networks(learner: &Learner) -> Vec<(String, Tensor)> {
+    let both = [(STUDENT, learner.student()), (TEACHER, learner.teacher())];
+    let named = both.iter().flat_map(|(prefix, model)| {
+        let tensors = model.store().iter();
+        tensors.map(move |(name, _, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone()))
+    });
+    named.collect()
+}
+
+fn metadata(spec: &TrainSpec, step: u64) -> BTreeMap<String, String> {
+    BTreeMap::from([
         (STEP.to_owned(), step.to_string()),
         ("iteration".to_owned(), spec.iteration.to_string()),
         ("stage".to_owned(), spec.stage.to_string()),
@@ -39,8 +84,7 @@ pub(crate) fn save(
             "model".to_owned(),
             serde_json::json!(spec.model).to_string(),
         ),
-    ]);
-    Ok(write_tensors(path, &tensors, &metadata)?)
+    ])
 }
 
 /// Takes both networks over from a checkpoint; the teacher's tensors stand below `teacher_prefix`.
@@ -55,17 +99,34 @@ pub(crate) fn load_networks(
     Ok(())
 }
 
-/// Takes everything over from this task's own checkpoint; returns the updates made.
+/// Takes everything over from this task's own checkpoint; returns the updates made and the best state.
 pub(crate) fn resume(
     path: &Path,
     student: &SedModel,
     teacher: &SedModel,
     optimizer: &Optimizer,
-) -> Result<u64, Error> {
+) -> Result<(u64, Option<Best>), Error> {
     let file = TensorFile::open(path)?;
     load_networks(&file, student, teacher, TEACHER)?;
     optimizer.load(&file)?;
-    let step = file.metadata(STEP)?;
-    step.parse()
-        .map_err(|_| Error::from(file.content(format!("step {step:?}"), "a number".to_owned())))
+    Ok((number(&file, STEP)?, best(&file)?))
+}
+
+fn best(file: &TensorFile) -> Result<Option<Best>, Error> {
+    if file.metadata(BEST_STEP).is_err() {
+        return Ok(None);
+    }
+    let names = file.names().filter_map(|name| name.strip_prefix(BEST));
+    let tensors = names.map(|name| Ok((name.to_owned(), file.tensor(&format!("{BEST}{name}"))?)));
+    Ok(Some(Best {
+        step: number(file, BEST_STEP)?,
+        objective: number(file, OBJECTIVE)?,
+        tensors: tensors.collect::<Result<_, Error>>()?,
+    }))
+}
+
+fn number<T: std::str::FromStr>(file: &TensorFile, key: &str) -> Result<T, Error> {
+    let text = file.metadata(key)?;
+    text.parse()
+        .map_err(|_| Error::from(file.content(format!("{key} {text:?}"), "a number".to_owned())))
 }

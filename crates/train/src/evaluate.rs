@@ -1,12 +1,13 @@
 //! Scores of one member or of the ensemble (recipe 9).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use dataset::{CLASSES as CLASS_NAMES, NUM_CLASSES, Purpose, Truth};
 use eval::{
-    Area, Bootstrap, ClipScores, GroundTruth, Interval, Intervals, OperatingPoint, PsdsSettings,
-    Scores, SebbSettings, TuningGrid, TuningMetric,
+    Area, Bootstrap, GroundTruth, Interval, Intervals, OperatingPoint, PsdsSettings, Scores,
+    SebbSettings, TuningGrid, TuningMetric,
 };
+use serde::Serialize;
 use types::{
     BoxSettings, ClassScore, Estimate, EvaluateSpec, EventScores, PostProcessing, Progress,
     ProgressUnit, RocCurve, ScoreReport, SegmentScores, Split,
@@ -14,10 +15,8 @@ use types::{
 
 use crate::context::{Outcome, RankContext};
 use crate::pseudo_labels::Ensemble;
-use crate::{Error, FRAMES};
-
-/// mpAUC looks at false positive rates up to here.
-const MAX_FPR: f64 = 0.1;
+use crate::scoring::{FrameScores, MAX_FPR, ground_truth, median_filtered, sounding};
+use crate::{Error, shown};
 
 /// Runs an `evaluate` task.
 pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<Outcome, Error> {
@@ -47,11 +46,21 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
     if let Some(split) = spec.evaluation.maestro {
         report.segments = score_segments(spec, split, context)?;
     }
-    let path = context.scratch.join("scores.json");
-    let text = serde_json::to_vec_pretty(&report)
-        .map_err(|error| Error::Artifact(format!("scores that JSON cannot hold: {error}")))?;
+    let mut outputs = BTreeMap::from([("scores".to_owned(), write("scores", &report, context)?)]);
+    if let (Some(split), true) = (spec.evaluation.desed, spec.evaluation.clips > 0) {
+        let clips = shown::clips(spec, split, context)?;
+        outputs.insert("clips".to_owned(), write("clips", &clips, context)?);
+    }
+    Ok(Outcome::Finished(outputs))
+}
+
+/// An output of that name, as JSON.
+fn write(name: &str, output: &impl Serialize, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+    let path = context.scratch.join(format!("{name}.json"));
+    let text = serde_json::to_vec(output)
+        .map_err(|error| Error::Artifact(format!("{name} that JSON cannot hold: {error}")))?;
     std::fs::write(&path, text).map_err(Error::io(&path))?;
-    Ok(Outcome::one("scores", path))
+    Ok(path)
 }
 
 /// Settings of change detection by class, once they are tuned.
@@ -245,42 +254,8 @@ fn class_scores(
         .collect()
 }
 
-/// Every class through its own window (recipe 9.1).
-fn median_filtered(scores: &Scores) -> Result<Scores, Error> {
-    let windows: Vec<usize> = (scores.classes().iter())
-        .filter_map(|class| CLASS_NAMES.iter().position(|name| name == class))
-        .map(|class| eval::DCASE_2024_WINDOWS[class])
-        .collect();
-    let clips = scores.clips().iter().map(|clip| ClipScores {
-        values: eval::median_filter(&clip.values, &windows),
-        ..clip.clone()
-    });
-    Ok(Scores::new(scores.classes().to_vec(), clips.collect())?)
-}
-
-/// Classes with at least one event, sorted; a class that never sounds has no true positive rate.
-fn sounding(truth: &Truth) -> BTreeSet<String> {
-    truth
-        .events
-        .values()
-        .flatten()
-        .map(|event| event.class.clone())
-        .collect()
-}
-
-fn ground_truth(truth: &Truth) -> GroundTruth {
-    let events = truth
-        .events
-        .iter()
-        .map(|(clip, events)| (clip.clone(), types::merge_touching(events)));
-    GroundTruth {
-        events: events.collect(),
-        durations: truth.durations.clone(),
-    }
-}
-
-/// Frame probabilities of the clips that `wanted` accepts: sigmoid of the members' mean logits, 0 outside the split's class mask.
-fn scores(
+/// Frame probabilities of the clips that `wanted` accepts, from the members' mean logits.
+pub(crate) fn scores(
     spec: &EvaluateSpec,
     split: Split,
     classes: &BTreeSet<String>,
@@ -289,37 +264,11 @@ fn scores(
 ) -> Result<Scores, Error> {
     let shards = spec.shards.get(&split).copied().unwrap_or(1);
     let ensemble = Ensemble::open(context, &spec.members, split, shards)?;
-    let mask = dataset::class_mask(split, Purpose::Evaluation);
-    let columns: Vec<usize> = (0..NUM_CLASSES)
-        .filter(|&class| classes.contains(CLASS_NAMES[class]))
-        .collect();
-    let boundaries = dataset::frame_boundaries();
-
+    let mut scores = FrameScores::new(split, classes);
     let mut names = ensemble.names();
-    let mut clips = Vec::new();
     let mut done = 0;
     ensemble.for_each_chunk(|logits| {
-        let probabilities = Vec::<f32>::try_from(logits.sigmoid().contiguous().view([-1]))?;
-        for frames in probabilities.chunks_exact(FRAMES as usize * NUM_CLASSES) {
-            let Some(name) = names.next() else { break };
-            if !wanted(name) {
-                continue;
-            }
-            let values: Vec<f64> = frames
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(value, valid)| f64::from(value * valid))
-                .collect();
-            let chosen = values
-                .chunks_exact(NUM_CLASSES)
-                .flat_map(|frame| columns.iter().map(|&column| frame[column]))
-                .collect();
-            clips.push(ClipScores {
-                clip: name.to_owned(),
-                boundaries: boundaries.clone(),
-                values: chosen,
-            });
-        }
+        scores.add(names.by_ref(), logits, &wanted)?;
         done += logits.size()[0] as u64;
         context.host.progress(Progress {
             unit: ProgressUnit::Clips,
@@ -330,9 +279,5 @@ fn scores(
         });
         Ok(())
     })?;
-    let names = columns
-        .iter()
-        .map(|&column| CLASS_NAMES[column].to_owned())
-        .collect();
-    Ok(Scores::new(names, clips)?)
+    scores.finish()
 }

@@ -5,7 +5,7 @@
 //!
 //! The way of a micro-batch, file by file: `batch` (decoded ahead) → `augment` (features, [`Mixup`], [`TimeMask`], targets) →
 //! [`Learner`] (student, teacher, [`losses`](fn@losses), backward) → `account` (what ranks tell each other) → [`Optimizer`],
-//! [`Averager`] → `checkpoint`; `training` is the loop around it.
+//! [`Averager`] → `checkpoint`; `training` is the loop around it, `validation` scores the student now and then.
 
 mod account;
 mod augment;
@@ -28,8 +28,11 @@ mod optimizer;
 mod predict;
 mod pseudo_labels;
 mod schedule;
+mod scoring;
+mod shown;
 mod stored;
 mod training;
+mod validation;
 
 pub use augment::Inputs;
 pub use augment::filter::Filter;

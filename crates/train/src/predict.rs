@@ -44,11 +44,8 @@ pub(crate) fn run(spec: &PredictSpec, context: &mut RankContext<'_>) -> Result<O
         if context.host.stop_requested() {
             return Ok(Outcome::Stopped);
         }
-        let waveforms = waveforms(spec, batch)?.to_device(context.device);
-        let logits = tch::no_grad(|| {
-            let mel = CrnnMel::scale(&front_ends.crnn(&waveforms));
-            model.frame_logits(&mel, &front_ends.transformer(&waveforms))
-        });
+        let waveforms = waveforms(spec.seed, batch)?.to_device(context.device);
+        let logits = frame_logits(&model, &front_ends, &waveforms);
         if logits.isfinite().all().int64_value(&[]) == 0 {
             return Err(Error::Artifact(format!(
                 "the checkpoint gives logits that are no numbers on clips {} to {}",
@@ -88,14 +85,22 @@ fn shard(spec: &PredictSpec) -> Result<Vec<Clip>, Error> {
     Ok(clips.split_off(start))
 }
 
+/// Logits of all classes, without gradients, in eval mode: (clips, 156, 27).
+pub(crate) fn frame_logits(model: &SedModel, front_ends: &FrontEnds, waveforms: &Tensor) -> Tensor {
+    tch::no_grad(|| {
+        let mel = CrnnMel::scale(&front_ends.crnn(waveforms));
+        model.frame_logits(&mel, &front_ends.transformer(waveforms))
+    })
+}
+
 /// (clips, 160 000).
-fn waveforms(spec: &PredictSpec, clips: &[Clip]) -> Result<Tensor, Error> {
+pub(crate) fn waveforms(plan_seed: u64, clips: &[Clip]) -> Result<Tensor, Error> {
     let mut samples = Vec::with_capacity(clips.len() * CLIP_SAMPLES);
     for clip in clips {
         // clips longer than 10 s are cropped here too (recipe T21), in the same place in every prediction
         let seed = seed_from(&[
             ("purpose", "crop for prediction".into()),
-            ("seed", spec.seed.into()),
+            ("seed", plan_seed.into()),
             ("split", clip.split.as_str().into()),
             ("clip", clip.stem.as_str().into()),
         ]);

@@ -61,6 +61,16 @@ impl Calendar {
         self.steps_per_epoch() * u64::from(self.epochs)
     }
 
+    /// Whether so many steps end an epoch after which there is validation: each of a multiple of `every`, and the last.
+    #[must_use]
+    pub fn validates_after(&self, steps: u64, every: u32) -> bool {
+        let per_epoch = self.steps_per_epoch().max(1);
+        let epochs = steps / per_epoch;
+        steps.is_multiple_of(per_epoch)
+            && steps > 0
+            && (epochs.is_multiple_of(u64::from(every.max(1))) || steps == self.total_steps())
+    }
+
     /// The place of a step.
     #[must_use]
     pub fn place(&self, step: u64) -> StepPlace {

@@ -1,5 +1,6 @@
 //! The training loop (recipe 5 to 7, ARCHITECTURE.md, "Sameness").
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,9 @@ use dataset::{Sampler, SetKind, TrainSet};
 use model::published::load_transformer;
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
-use types::{MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec};
+use types::{
+    Keep, MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec, ValidationSettings,
+};
 
 use crate::account::{Account, Settled};
 use crate::augment::{Augmenter, draws_mel_edges};
@@ -21,6 +24,7 @@ use crate::learner::Learner;
 use crate::losses::Losses;
 use crate::pseudo_labels::PseudoLabels;
 use crate::schedule::Calendar;
+use crate::validation::{Best, OBJECTIVE, Validator};
 use crate::{Error, Optimizer, checkpoint};
 
 /// People need no more than this.
@@ -36,7 +40,8 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
     while step < total {
         let settled = training.step(step, context)?;
         step += 1;
-        report.step(step, &settled, &training, context);
+        let scores = training.validate(step, context)?;
+        report.step(step, &settled, scores, &training, context);
         if settled.stop && step < total {
             training.hand_over_checkpoint(step, context)?;
             return Ok(Outcome::Stopped);
@@ -46,10 +51,10 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
         }
     }
     if context.is_first() {
-        let path = training.save(step, context)?;
+        let path = training.save_result(step, context)?;
         Ok(Outcome::one("checkpoint", path))
     } else {
-        Ok(Outcome::Finished(std::collections::BTreeMap::new()))
+        Ok(Outcome::Finished(BTreeMap::new()))
     }
 }
 
@@ -62,6 +67,17 @@ struct Training<'a> {
     front_ends: FeatureMaker,
     learner: Learner,
     batches: Prefetch,
+    validation: Option<Validation<'a>>,
+}
+
+/// Validation, and what it has found so far.
+struct Validation<'a> {
+    settings: &'a ValidationSettings,
+    validator: Validator,
+    /// On rank 0, where the best state is to be kept.
+    best: Option<Best>,
+    began: Instant,
+    took: Duration,
 }
 
 impl<'a> Training<'a> {
@@ -80,11 +96,11 @@ impl<'a> Training<'a> {
         let teacher = SedModel::new(&spec.model, spec.seed, device)?;
         let total = calendar.total_steps();
         let optimizer = Optimizer::new(&student, &settings.optimizer, spec.stage, total);
-        let first_step = match (context.resume, spec.stage) {
+        let (first_step, best) = match (context.resume, spec.stage) {
             (Some(path), _) => checkpoint::resume(path, &student, &teacher, &optimizer)?,
             (None, 1) => {
                 start_from_pretrained(context, [&student, &teacher])?;
-                0
+                (0, None)
             }
             (None, _) => {
                 let file = TensorFile::open(context.input("init")?)?;
@@ -93,7 +109,20 @@ impl<'a> Training<'a> {
                     TeacherInit::Student => checkpoint::STUDENT,
                 };
                 checkpoint::load_networks(&file, &student, &teacher, teacher_prefix)?;
-                0
+                (0, None)
+            }
+        };
+        let validation = match &spec.validation {
+            None => None,
+            Some(settings) => {
+                let validator = Validator::open(spec, settings, source.sets.held_back(), device)?;
+                validator.map(|validator| Validation {
+                    settings,
+                    validator,
+                    best: best.filter(|_| context.is_first()),
+                    began: Instant::now(),
+                    took: Duration::ZERO,
+                })
             }
         };
         let learner = Learner::new(
@@ -119,6 +148,7 @@ impl<'a> Training<'a> {
             front_ends: FeatureMaker::new(&spec.model, device, Arc::clone(&source.cache)),
             learner,
             batches: Prefetch::start(&source, itinerary, threads)?,
+            validation,
         })
     }
 
@@ -165,9 +195,67 @@ impl<'a> Training<'a> {
         Ok(settled)
     }
 
+    /// Scores by name where the calendar has a validation after so many updates, on rank 0 alone; remembers the best state.
+    fn validate(
+        &mut self,
+        step: u64,
+        context: &RankContext<'_>,
+    ) -> Result<BTreeMap<String, f64>, Error> {
+        let calendar = &self.itinerary.calendar;
+        let due = |validation: &&mut Validation<'_>| {
+            calendar.validates_after(step, validation.settings.every_epochs)
+        };
+        let Some(validation) = self.validation.as_mut().filter(due) else {
+            return Ok(BTreeMap::new());
+        };
+        let began = Instant::now();
+        let student = self.learner.student();
+        let scores = validation.validator.scores(student, context.group)?;
+        let Some(scores) = scores else {
+            return Ok(BTreeMap::new());
+        };
+        let objective = scores.get(OBJECTIVE).copied().unwrap_or_default();
+        let highest = validation.best.as_ref().map(|best| best.objective);
+        // of equal ones the first, as the authors keep it
+        if validation.settings.keep == Keep::Best
+            && highest.is_none_or(|highest| objective > highest)
+        {
+            validation.best = Some(checkpoint::keep(step, objective, &self.learner));
+        }
+        validation.took += began.elapsed();
+        let share = validation.took.as_secs_f64() / validation.began.elapsed().as_secs_f64();
+        tracing::info!(
+            step,
+            objective,
+            "validated in {:.2} s, {:.1} % of this attempt's time so far",
+            began.elapsed().as_secs_f64(),
+            share * 100.0,
+        );
+        Ok(scores)
+    }
+
+    fn best(&self) -> Option<&Best> {
+        self.validation.as_ref()?.best.as_ref()
+    }
+
     fn save(&self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
         let path = context.scratch.join("checkpoint.safetensors");
-        checkpoint::save(&path, self.spec, step, &self.learner)?;
+        checkpoint::save(&path, self.spec, step, &self.learner, self.best())?;
+        Ok(path)
+    }
+
+    /// The best state where that is what is kept, else the last one.
+    fn save_result(&self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+        let Some(best) = self.best() else {
+            return self.save(step, context);
+        };
+        tracing::info!(
+            step = best.step,
+            objective = best.objective,
+            "the best state of the validations is the result"
+        );
+        let path = context.scratch.join("checkpoint.safetensors");
+        checkpoint::save_best(&path, self.spec, best)?;
         Ok(path)
     }
 
@@ -277,13 +365,15 @@ impl Report {
         &mut self,
         done: u64,
         settled: &Settled,
+        scores: BTreeMap<String, f64>,
         training: &Training<'_>,
         context: &mut RankContext<'_>,
     ) {
         if context.is_first() {
             let losses = Losses::NAMES.iter().zip(settled.losses);
-            let mut values: std::collections::BTreeMap<String, f64> = losses
+            let mut values: BTreeMap<String, f64> = losses
                 .map(|(name, value)| ((*name).to_owned(), value))
+                .chain(scores)
                 .collect();
             for (part, rate) in training.learner.optimizer().rates(done - 1) {
                 let name = match part {

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use support::{data, rank_process, run_checked, run_gang, run_solo, train_spec};
+use support::{data, losses, rank_process, run_checked, run_gang, run_solo, train_spec};
 use train::Outcome;
 use types::{
     DataSettings, Estimate, EvaluateSpec, EvaluationSettings, FailureClass, MemberName,
-    PostProcessing, PredictSpec, PseudoLabelSpec, ScoreReport, Split, Subject, TaskSpec,
+    PostProcessing, PredictSpec, PseudoLabelSpec, ScoreReport, ShownClips, Split, Subject,
+    TaskSpec,
 };
 
 /// A rank when started by [`run_gang`].
@@ -47,6 +48,7 @@ fn same_losses(stage: u32) {
     let spec = TaskSpec::Train(train_spec(&data, stage, 10));
     let (one, _) = run_gang("as_rank", &spec, &folder.path().join("one"), &inputs, 1);
     let (two, _) = run_gang("as_rank", &spec, &folder.path().join("two"), &inputs, 2);
+    let (one, two) = (losses(&one), losses(&two));
     assert_eq!((one.len(), two.len()), (20, 20));
     for (step, (one, two)) in one.iter().zip(&two).enumerate() {
         let relative = (one - two).abs() / one.abs();
@@ -198,6 +200,7 @@ fn the_whole_way_round() {
                 .map(|x| (*x).to_owned())
                 .collect(),
             replicates: 20,
+            clips: 3,
         },
         shards: scored.map(|split| (split, 1)).into(),
     });
@@ -222,6 +225,22 @@ fn the_whole_way_round() {
     assert!(!segments.pauc_by_class.is_empty());
     assert_eq!(report.tuned_on, Some(Split::DesedValidation));
     assert_eq!(report.csebbs.len(), events[0].psds1_by_class.len());
+    let shown: ShownClips =
+        serde_json::from_slice(&fs::read(scores.output("clips")).unwrap()).unwrap();
+    assert_eq!(shown.clips.len(), 3);
+    assert!(
+        shown.clips.is_sorted_by(|(one, _), (two, _)| one >= two),
+        "the best first"
+    );
+    for (agreement, clip) in &shown.clips {
+        assert!((0.0..=1.0).contains(agreement));
+        assert!(!clip.truth.as_ref().unwrap().is_empty());
+        assert_eq!(clip.spectrogram.columns(), 625);
+        assert_eq!(
+            clip.found.scores.len(),
+            (clip.found.boundaries.len() - 1) * clip.found.classes.len()
+        );
+    }
     let again = run("again", evaluation.clone(), &logits);
     assert_eq!(
         fs::read(again.output("scores")).unwrap(),

@@ -59,6 +59,8 @@ pub struct TrainSpec {
     pub data: DataSettings,
     /// What is minimised, and how.
     pub training: TrainingSettings,
+    /// How it is watched; none for not at all, and then the last state is the result.
+    pub validation: Option<ValidationSettings>,
     /// What cannot change the result.
     pub runtime: RuntimeSettings,
 }
@@ -101,8 +103,8 @@ pub struct PseudoLabelSpec {
     pub splits: BTreeMap<Split, u32>,
 }
 
-/// Settings of an `evaluate` task. Inputs by role: `logits/<member>/<split>/<shard>`. Output: `scores`
-/// (a [`crate::ScoreReport`]).
+/// Settings of an `evaluate` task. Inputs by role: `logits/<member>/<split>/<shard>`. Outputs: `scores`
+/// (a [`crate::ScoreReport`]) and, where clips are asked for, `clips` (a [`crate::ShownClips`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluateSpec {
     /// The plan's seed, from which the bootstrap draws.
@@ -356,6 +358,35 @@ pub struct TrainingSettings {
     pub augmentation: AugmentationSettings,
 }
 
+/// Scores of the student on data that training never sees, and what they decide (recipe 7.3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidationSettings {
+    /// Epochs from one validation to the next, 10 as published; the last epoch is followed by one in any case.
+    pub every_epochs: u32,
+    /// Splits scored by PSDS1.
+    pub desed: BTreeSet<Split>,
+    /// Whether the recordings that are held back from MAESTRO's training (recipe 1.6) are scored by mpAUC.
+    pub maestro: bool,
+    /// Classes of PSDS1.
+    pub desed_classes: BTreeSet<String>,
+    /// Classes of mpAUC.
+    pub maestro_classes: BTreeSet<String>,
+    /// Clips per forward pass.
+    pub batch_size: u32,
+    /// Which state of the networks is the result.
+    pub keep: Keep,
+}
+
+/// Which state of the networks a `train` task hands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// The first one with the highest objective: the sum of all validation scores.
+    Best,
+    /// The last one.
+    Last,
+}
+
 /// Where the teacher of stage 2 comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -559,6 +590,8 @@ pub struct EvaluationSettings {
     pub maestro_classes: BTreeSet<String>,
     /// Draws of the bootstrap that gives each value its interval; 0 for no intervals.
     pub replicates: u32,
+    /// Clips of the split scored by PSDS that are chosen to be looked at; 0 for none.
+    pub clips: u32,
 }
 
 impl EvaluationSettings {

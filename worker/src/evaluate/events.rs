@@ -1,12 +1,15 @@
 //! Sound events: PSDS and F1.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result};
 use eval::{
-    Bootstrap, ClassChanges, Collars, CountsByThreshold, FScore, GroundTruth, Intersection,
-    Interval, Intervals, PsdsSettings, Scores, bounding_boxes, collar_changes, intersection_counts,
-    median_filter, psds, psds_intervals, segment_changes,
+    Collars, GroundTruth, Intersection, Interval, Intervals, PsdsSettings, Scores, bounding_boxes,
+    clip_changes, collar_changes, intersection_changes, median_filter, psds, psds_intervals,
+    segment_changes,
 };
 
+use super::f1::F1;
 use super::options::Evaluate;
 use super::table::{Report, Value};
 use super::{TunedFile, bootstrap, read};
@@ -14,7 +17,7 @@ use super::{TunedFile, bootstrap, read};
 pub(super) fn evaluate(options: &Evaluate) -> Result<String> {
     let ground_truth = options.ground_truth.as_deref();
     let ground_truth = ground_truth.context("no ground truth, expected --ground-truth")?;
-    let (scores, truth) = read(&options.inputs, ground_truth)?;
+    let (scores, truth) = read(&options.inputs, ground_truth, options.durations()?)?;
     let scores = processed(options, scores, &truth)?;
     let bootstrap = bootstrap(options);
     let mut report = Report::new(scores.classes(), truth.durations.len());
@@ -40,36 +43,37 @@ pub(super) fn evaluate(options: &Evaluate) -> Result<String> {
         });
         report.add_classes(name, by_class.collect());
     }
-    let by_intersection = intersection_counts(&scores, &truth, Intersection::F1)?;
-    add_f1(
-        &mut report,
-        "intersection F1",
-        options.threshold,
-        &by_intersection,
-        None,
-    )?;
+    let f1 = F1 {
+        clips: scores.clips().len(),
+        bootstrap,
+        threshold: options.threshold,
+    };
     for (name, changes) in [
+        (
+            "intersection F1",
+            intersection_changes(&scores, &truth, Intersection::F1)?,
+        ),
         (
             "collar F1",
             collar_changes(&scores, &truth, Collars::DCASE)?,
         ),
         ("segment F1", segment_changes(&scores, &truth, 1.0)?),
+        ("clip F1", clip_changes(&scores, &labels(&truth))?),
     ] {
-        let counts: Vec<CountsByThreshold> = changes.iter().map(ClassChanges::counts).collect();
-        let draws = bootstrap.as_ref().map(|bootstrap| Draws {
-            bootstrap,
-            clips: scores.clips().len(),
-            changes: &changes,
-        });
-        add_f1(
-            &mut report,
-            name,
-            options.threshold,
-            &counts,
-            draws.as_ref(),
-        )?;
+        f1.add(&mut report, name, &changes)?;
     }
     report.show(options)
+}
+
+/// What sounds in each clip at all.
+fn labels(truth: &GroundTruth) -> BTreeMap<String, BTreeSet<String>> {
+    let clips = truth.events.iter();
+    clips
+        .map(|(clip, events)| {
+            let classes = events.iter().map(|event| event.class.clone());
+            (clip.clone(), classes.collect())
+        })
+        .collect()
 }
 
 /// Median filter or boxes, where they are asked for.
@@ -88,62 +92,4 @@ fn processed(options: &Evaluate, scores: Scores, truth: &GroundTruth) -> Result<
         ..clip.clone()
     });
     Ok(Scores::new(scores.classes().to_vec(), clips.collect())?)
-}
-
-/// What a bootstrap of F1 needs.
-struct Draws<'a> {
-    bootstrap: &'a Bootstrap,
-    clips: usize,
-    changes: &'a [ClassChanges],
-}
-
-impl Draws<'_> {
-    /// Interval of the macro F1 at thresholds, or at the best ones of each draw.
-    fn interval(&self, thresholds: Option<f64>) -> Option<Interval> {
-        let statistic = |times: &[u32]| {
-            let counts: Result<Vec<_>, _> = (self.changes.iter())
-                .map(|class| class.weighted_counts(times))
-                .collect();
-            let counts = counts.ok()?;
-            let found = match thresholds {
-                Some(threshold) => FScore::at(&counts, &[threshold]).ok()?,
-                None => FScore::best(&counts),
-            };
-            Some(vec![found.macro_average().f1])
-        };
-        let intervals = self.bootstrap.intervals(self.clips, statistic).ok()?;
-        intervals.first().copied()
-    }
-}
-
-fn add_f1(
-    report: &mut Report,
-    name: &str,
-    threshold: f64,
-    counts: &[CountsByThreshold],
-    draws: Option<&Draws<'_>>,
-) -> Result<()> {
-    let at = FScore::at(counts, &[threshold])?;
-    let best = FScore::best(counts);
-    for (name, found, thresholds) in [
-        (format!("{name} at {threshold}"), at, Some(threshold)),
-        (format!("{name}, best thresholds"), best, None),
-    ] {
-        let interval = draws.and_then(|draws| draws.interval(thresholds));
-        report.add(&name, Value::new(found.macro_average().f1, interval));
-        let by_class = found.by_class.iter();
-        report.add_classes(
-            &name,
-            by_class
-                .map(|class| Value::new(class.counts.f1(), None))
-                .collect(),
-        );
-        if thresholds.is_none() {
-            report.add_thresholds(
-                &name,
-                found.by_class.iter().map(|class| class.threshold).collect(),
-            );
-        }
-    }
-    Ok(())
 }

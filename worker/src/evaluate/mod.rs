@@ -1,6 +1,8 @@
 //! `worker evaluate` and `worker tune`: any system's frame scores against ground truth, with no training and no coordinator.
 
+mod clips;
 mod events;
+mod f1;
 pub mod options;
 mod segments;
 mod table;
@@ -22,9 +24,10 @@ use options::{Evaluate, Inputs, Tune};
 /// Runs `worker evaluate`; gives the process's exit code.
 #[must_use]
 pub fn evaluate(options: &Evaluate) -> u8 {
-    ended(match &options.maestro {
-        Some(labels) => segments::evaluate(options, labels),
-        None => events::evaluate(options),
+    ended(match (&options.maestro, &options.weak_labels) {
+        (Some(labels), _) => segments::evaluate(options, labels),
+        (None, Some(labels)) => clips::evaluate(options, labels),
+        (None, None) => events::evaluate(options),
     })
 }
 
@@ -98,8 +101,8 @@ impl TunedFile {
 }
 
 /// Scores and ground truth of the classes in question: those named, or those with an event. Clips without any event of them stay.
-fn read(inputs: &Inputs, ground_truth: &Path) -> Result<(Scores, GroundTruth)> {
-    let (scores, truth) = scorefiles::read_scored(&inputs.scores, ground_truth, &inputs.durations)?;
+fn read(inputs: &Inputs, ground_truth: &Path, durations: &Path) -> Result<(Scores, GroundTruth)> {
+    let (scores, truth) = scorefiles::read_scored(&inputs.scores, ground_truth, durations)?;
     let sounds = |class: &String| {
         let mut events = truth.events.values().flatten();
         events.any(|event| event.class == *class)

@@ -1,7 +1,8 @@
 //! What can be asked of `worker evaluate` and `worker tune`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 /// The files that both commands read.
@@ -10,9 +11,6 @@ pub struct Inputs {
     /// Frame scores: a folder of TSV files (onset, offset, a column per class), or a safetensors file (scores/CLIP, timestamps)
     #[arg(long, value_name = "PATH")]
     pub scores: PathBuf,
-    /// TSV of lengths: filename, duration in seconds. With --maestro: of whole recordings
-    #[arg(long, value_name = "FILE")]
-    pub durations: PathBuf,
     /// Classes to score, separated by commas [default: those with an event]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub classes: Option<Vec<String>>,
@@ -23,14 +21,17 @@ pub struct Inputs {
 ///   worker evaluate --scores scores/ --ground-truth validation.tsv --durations durations.tsv
 ///   worker evaluate --scores scores/ --ground-truth test.tsv --durations durations.tsv --boxes csebbs.json
 ///   worker evaluate --scores scores/ --maestro maestro_real_validation.tsv --durations recordings.tsv
+///   worker evaluate --scores scores/ --weak-labels weak.tsv
 ///
 /// With sound events: PSDS1 and PSDS2 over all thresholds, the mean of the classes' own PSDS1, and F1 by intersection
-/// (DTC = GTC = 0.5), by collars (0.2 s; offsets 20 % of the event's length if that is more) and by segments of 1 s, at --threshold
-/// and at each class's best threshold on these very clips. F1 is the plain mean over classes. A frame is active where its score
-/// is strictly above the threshold.
+/// (DTC = GTC = 0.5), by collars (0.2 s; offsets 20 % of the event's length if that is more), by segments of 1 s and by clips (is
+/// there any event of the class?), at --threshold and at each class's best threshold on these very clips. F1 is the plain mean over
+/// classes. A frame is active where its score is strictly above the threshold.
 ///
 /// With MAESTRO's soft labels: labels above 0.5 count, clips (named RECORDING-ONSET-OFFSET in hundredths of a second) are averaged
 /// over whole recordings in seconds, and mpAUC is the mean over classes of the area under the ROC up to a false positive rate of 0.1.
+///
+/// With weak labels: F1 by clips.
 ///
 /// Values come with the 95 % interval of a bootstrap over clips (with --maestro over recordings) where one can be made: a class
 /// that sounds in very few clips leaves most draws without a score.
@@ -46,18 +47,24 @@ pub struct Evaluate {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "maestro",
-        conflicts_with = "maestro"
+        required_unless_present_any = ["maestro", "weak_labels"],
+        conflicts_with_all = ["maestro", "weak_labels"]
     )]
     pub ground_truth: Option<PathBuf>,
     /// TSV of MAESTRO's soft labels: filename, onset, offset, event_label, confidence
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "weak_labels")]
     pub maestro: Option<PathBuf>,
+    /// TSV of weak labels: filename, event_labels (names separated by commas)
+    #[arg(long, value_name = "FILE")]
+    pub weak_labels: Option<PathBuf>,
+    /// TSV of lengths: filename, duration in seconds. With --maestro: of whole recordings. Weak labels need none
+    #[arg(long, value_name = "FILE", required_unless_present = "weak_labels")]
+    pub durations: Option<PathBuf>,
     /// Turn scores into change-detection boxes first, with the settings that `worker tune` wrote
-    #[arg(long, value_name = "FILE", conflicts_with = "maestro")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["maestro", "weak_labels"])]
     pub boxes: Option<PathBuf>,
     /// Smooth scores first by a median filter of this many frames (odd)
-    #[arg(long, value_name = "FRAMES", conflicts_with = "boxes", value_parser = odd)]
+    #[arg(long, value_name = "FRAMES", conflicts_with_all = ["boxes", "weak_labels"], value_parser = odd)]
     pub median: Option<usize>,
     /// Where F1 is measured beside the best threshold
     #[arg(
@@ -84,6 +91,15 @@ pub struct Evaluate {
     pub json: bool,
 }
 
+impl Evaluate {
+    /// Of clips or recordings, where the command line asks for them.
+    pub(super) fn durations(&self) -> Result<&Path> {
+        self.durations
+            .as_deref()
+            .context("no lengths of clips, expected --durations")
+    }
+}
+
 /// Chooses the settings of change-detection boxes (cSEBBs) for each class
 ///
 ///   worker tune --scores scores/ --ground-truth validation.tsv --durations durations.tsv -o csebbs.json
@@ -102,6 +118,9 @@ pub struct Tune {
     /// TSV of sound events: filename, onset, offset, event_label
     #[arg(long, value_name = "FILE")]
     pub ground_truth: PathBuf,
+    /// TSV of lengths: filename, duration in seconds
+    #[arg(long, value_name = "FILE")]
+    pub durations: PathBuf,
     /// What is made as high as possible
     #[arg(long, value_enum, default_value_t = Metric::Psds1)]
     pub metric: Metric,

@@ -19,7 +19,7 @@ pub(super) fn evaluate(options: &Evaluate, labels: &Path) -> Result<String> {
         .classes
         .clone()
         .unwrap_or_else(|| scores.classes().to_vec());
-    let durations = scorefiles::read_durations(&inputs.durations)?;
+    let durations = scorefiles::read_durations(options.durations()?)?;
     let maestro = scorefiles::read_maestro(labels, &wanted)?;
     let truth = GroundTruth {
         events: maestro.recordings,

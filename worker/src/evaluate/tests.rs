@@ -127,6 +127,60 @@ fn values_are_those_of_the_metrics() {
 }
 
 #[test]
+fn every_value_has_an_interval() {
+    let files = Files::new();
+    let found: Value = serde_json::from_str(&files.evaluate(&["--json"]).unwrap()).unwrap();
+    let of_classes = found["classes"].as_object().unwrap().values();
+    let all = of_classes.chain([&found["values"]]);
+    let mut number = 0;
+    for (name, shown) in all.flat_map(|values| values.as_object().unwrap()) {
+        let value = shown["value"].as_f64().unwrap();
+        let ends: [f64; 2] = serde_json::from_value(shown["interval"].clone())
+            .unwrap_or_else(|error| panic!("{name}: {error} in {shown}"));
+        assert!(ends[0] <= value && value <= ends[1], "{name}: {shown}");
+        number += 1;
+    }
+    assert_eq!(number, 3 + 8 + 2 * (2 + 8));
+}
+
+#[test]
+fn weak_labels_need_no_lengths() {
+    let files = Files::new();
+    let labels = files.path("weak.tsv");
+    std::fs::write(
+        &labels,
+        "filename\tevent_labels\na.wav\tDog\nb.wav\tDog,Speech\nc.wav\t\n",
+    )
+    .unwrap();
+    let (scores, labels) = (files.path("scores"), labels.to_str().unwrap());
+    let scores = scores.to_str().unwrap();
+    let run = |more: &[&str]| {
+        let line = [
+            "worker",
+            "evaluate",
+            "--scores",
+            scores,
+            "--weak-labels",
+            labels,
+        ];
+        match Cli::try_parse_from([&line, more].concat()).unwrap().other {
+            Some(Other::Evaluate(options)) => clips::evaluate(&options, Path::new(labels)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let found: Value = serde_json::from_str(&run(&["--json"]).unwrap()).unwrap();
+    let weak = scorefiles::read_weak_labels(Path::new(labels)).unwrap();
+    let chosen = files.scores.select_classes(&["Dog", "Speech"]).unwrap();
+    let counts = eval::clip_counts(&chosen, &weak).unwrap();
+    let wanted = eval::FScore::best(&counts).macro_average().f1;
+    let shown = &found["values"]["clip F1, best thresholds"]["value"];
+    assert_eq!(shown.as_f64(), Some(wanted));
+    assert!(run(&[]).unwrap().contains("3 clips, 2 classes"));
+    let error = told(&run(&["--classes", "Dog,Bird"]).unwrap_err());
+    assert!(error.contains("Bird"), "{error}");
+}
+
+#[test]
 fn tables_name_everything() {
     let files = Files::new();
     let text = files

@@ -12,7 +12,7 @@ use super::{TunedFile, read};
 
 pub(super) fn tune(options: &Tune) -> Result<String> {
     let grid = grid(options)?;
-    let (scores, truth) = read(&options.inputs, &options.ground_truth)?;
+    let (scores, truth) = read(&options.inputs, &options.ground_truth, &options.durations)?;
     let metric = match options.metric {
         Metric::Psds1 => TuningMetric::Psds(PsdsSettings::PSDS1),
         Metric::CollarF1 => TuningMetric::CollarF1(Collars::DCASE),

@@ -109,6 +109,7 @@ pub(crate) fn train_spec() -> TaskSpec {
                 ..AugmentationSettings::OFF
             },
         },
+        validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1,
             threads: 1,

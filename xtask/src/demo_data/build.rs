@@ -21,6 +21,8 @@ pub(super) struct Sizes {
     /// Nine in ten are learned from (recipe 1.6).
     pub(super) weak: usize,
     pub(super) unlabeled: usize,
+    /// For validation while a model trains.
+    pub(super) synth_validation: usize,
     pub(super) validation: usize,
     /// Seconds of each of two training recordings per scene; one of the two is held back (recipe 1.6).
     pub(super) maestro_train_seconds: usize,
@@ -35,6 +37,7 @@ impl Sizes {
         strong: 50,
         weak: 60,
         unlabeled: 50,
+        synth_validation: 16,
         validation: 60,
         maestro_train_seconds: 20,
         maestro_validation_seconds: 30,
@@ -74,6 +77,7 @@ pub(super) fn build(bank: &Bank, root: &Path, sizes: &Sizes) -> Result<()> {
         (Split::StrongTrain, sizes.strong, strong),
         (Split::WeakTrain, sizes.weak, real),
         (Split::UnlabeledTrain, sizes.unlabeled, real),
+        (Split::SynthValidation, sizes.synth_validation, synth),
         (Split::DesedValidation, sizes.validation, validation),
     ];
     for (split, count, manner) in desed {
@@ -126,7 +130,7 @@ fn clips(bank: &Bank, root: &Path, split: Split, count: usize, manner: Manner) -
     let mut durations = Vec::new();
     for index in 0..count {
         let filename = match split {
-            Split::SynthTrain => format!("{index}.wav"),
+            Split::SynthTrain | Split::SynthValidation => format!("{index}.wav"),
             // As in the published sets: Y<video>_<from>_<to>.
             _ => format!(
                 "Y{}{index:05}_30.000_40.000.wav",

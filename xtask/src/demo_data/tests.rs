@@ -18,6 +18,7 @@ const SMALL: Sizes = Sizes {
     strong: 5,
     weak: 5,
     unlabeled: 2,
+    synth_validation: 2,
     validation: 5,
     maestro_train_seconds: 12,
     maestro_validation_seconds: 20,

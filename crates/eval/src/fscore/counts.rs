@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use super::ClassFScore;
-use crate::{ClassStatistics, ClipScores, Error, Scores};
+use crate::{ClipScores, Error, Scores};
 
 /// True and false positives, and how many there are to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,11 @@ impl ClassChanges {
         let mut changes: Vec<Change> = clips.into_iter().flat_map(|(changes, _)| changes).collect();
         // The sort is stable, so that clips stay in order where they share a score.
         changes.sort_by(|one, two| two.score.total_cmp(&one.score));
+        Self::sorted(changes, num_reference)
+    }
+
+    /// Of changes from the highest score down, then by clip, and each clip's number of references.
+    pub(super) fn sorted(changes: Vec<Change>, num_reference: Vec<u64>) -> Self {
         Self {
             changes,
             num_reference,
@@ -241,20 +246,6 @@ impl CountsByThreshold {
             middle
         } else {
             next.score
-        }
-    }
-}
-
-impl From<&ClassStatistics> for CountsByThreshold {
-    fn from(class: &ClassStatistics) -> Self {
-        let points = class.points.iter().map(|point| CountPoint {
-            score: point.score,
-            true_positives: point.true_positives,
-            false_positives: point.false_positives,
-        });
-        Self {
-            points: points.collect(),
-            num_reference: class.num_reference,
         }
     }
 }

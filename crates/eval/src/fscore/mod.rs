@@ -19,7 +19,7 @@ mod segment;
 pub use clip::{clip_changes, clip_counts};
 pub use collar::{Collars, collar_changes, collar_counts};
 pub use counts::{Change, ClassChanges, CountPoint, Counts, CountsByThreshold};
-pub use intersection::intersection_counts;
+pub use intersection::{intersection_changes, intersection_counts};
 pub use segment::{segment_changes, segment_counts};
 
 use crate::Error;

@@ -175,6 +175,14 @@ impl Changes {
         changes.truncate(kept);
     }
 
+    /// Score, clip and what changes there, from the highest score down, then by clip.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (f64, usize, usize, i64)> {
+        self.sorted.iter().map(|change| {
+            let (clip, count) = (change.clip as usize, change.count as usize);
+            (score(change.key), clip, count, i64::from(change.delta))
+        })
+    }
+
     /// Calls `point` with every change point's score and counts, from the highest score down, each clip taken as often as
     /// `times` says. With clips left out a change point may repeat the counts of the one before.
     pub(crate) fn visit(&self, times: impl Fn(usize) -> u32, mut point: impl FnMut(f64, &[i64])) {

@@ -101,6 +101,17 @@ impl Reference {
         &self.events[present.first..present.end]
     }
 
+    /// Events of one class in each clip.
+    pub(crate) fn num_events(&self, class: usize) -> Vec<u64> {
+        (0..self.durations.len())
+            .map(|clip| {
+                let mut present = self.present(clip).iter();
+                let own = present.find(|present| present.class == class);
+                own.map_or(0, |own| (own.end - own.first) as u64)
+            })
+            .collect()
+    }
+
     /// Sums over clips, each taken as often as `times` says.
     pub(crate) fn totals(&self, times: impl Fn(usize) -> u32) -> Totals {
         let mut duration = 0;

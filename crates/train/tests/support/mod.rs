@@ -110,6 +110,7 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
                 ..AugmentationSettings::OFF
             },
         },
+        validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1000,
             threads: 1,
@@ -130,11 +131,12 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn losses(&self) -> Vec<f64> {
-        self.metrics
-            .iter()
-            .map(|point| point.values["loss"])
-            .collect()
+        losses(&self.metrics)
     }
+}
+
+pub(crate) fn losses(points: &[MetricPoint]) -> Vec<f64> {
+    points.iter().map(|point| point.values["loss"]).collect()
 }
 
 impl Host for Recorder {
@@ -262,11 +264,11 @@ pub(crate) fn rank_process() {
         None,
     );
     ran.outcome.unwrap();
-    let losses = serde_json::to_vec(&ran.host.losses()).unwrap();
-    fs::write(folder.join("losses.json"), losses).unwrap();
+    let metrics = serde_json::to_vec(&ran.host.metrics).unwrap();
+    fs::write(folder.join("metrics.json"), metrics).unwrap();
 }
 
-/// Runs a task in a gang of processes (each is the test `name` of this very executable); returns the losses that rank 0
+/// Runs a task in a gang of processes (each is the test `name` of this very executable); returns what rank 0
 /// reported and its folder.
 pub(crate) fn run_gang(
     name: &str,
@@ -274,7 +276,7 @@ pub(crate) fn run_gang(
     folder: &Path,
     inputs: &BTreeMap<String, PathBuf>,
     size: usize,
-) -> (Vec<f64>, PathBuf) {
+) -> (Vec<MetricPoint>, PathBuf) {
     fs::create_dir_all(folder).unwrap();
     let children: Vec<Child> = (0..size)
         .map(|rank| {
@@ -298,8 +300,8 @@ pub(crate) fn run_gang(
         .collect();
     wait_for(children);
     let folder = folder.join("rank0");
-    let losses = fs::read(folder.join("losses.json")).unwrap();
-    (serde_json::from_slice(&losses).unwrap(), folder)
+    let metrics = fs::read(folder.join("metrics.json")).unwrap();
+    (serde_json::from_slice(&metrics).unwrap(), folder)
 }
 
 fn wait_for(mut children: Vec<Child>) {
