@@ -41,12 +41,23 @@ fn stored(page: &RunPage) -> Vec<(Key, f64)> {
     let mut values = Vec::new();
     for report in &page.scores {
         let mut put = |split: &str, after: &str, metric: &str, class: &str, estimate: Estimate| {
-            let ends = estimate.interval.map(|[low, high]| [("low", low), ("high", high)]);
+            let ends = estimate
+                .interval
+                .map(|[low, high]| [("low", low), ("high", high)]);
             let parts = [("value", estimate.value)];
             for (part, value) in parts.into_iter().chain(ends.into_iter().flatten()) {
                 let words = [subject(report), split, after, metric, class, part].map(str::to_owned);
                 let [subject, split, after, metric, class, part] = words;
-                let key = (report.iteration, report.stage, subject, split, after, metric, class, part);
+                let key = (
+                    report.iteration,
+                    report.stage,
+                    subject,
+                    split,
+                    after,
+                    metric,
+                    class,
+                    part,
+                );
                 values.push((key, value));
             }
         };
@@ -55,7 +66,13 @@ fn stored(page: &RunPage) -> Vec<(Key, f64)> {
                 let (split, after) = (split.as_str(), scores.post_processing.as_str());
                 put(split, after, "psds1", "", scores.psds1);
                 put(split, after, "psds2", "", scores.psds2);
-                put(split, after, "psds1_class_mean", "", scores.psds1_class_mean);
+                put(
+                    split,
+                    after,
+                    "psds1_class_mean",
+                    "",
+                    scores.psds1_class_mean,
+                );
                 for (class, score) in &scores.psds1_by_class {
                     put(split, after, "psds1_by_class", class, score.score);
                 }
@@ -78,7 +95,16 @@ fn stored(page: &RunPage) -> Vec<(Key, f64)> {
                 let Some(value) = value else { continue };
                 let words = [subject(report), "", "", "csebbs", class, part].map(str::to_owned);
                 let [subject, split, after, metric, class, part] = words;
-                let key = (report.iteration, report.stage, subject, split, after, metric, class, part);
+                let key = (
+                    report.iteration,
+                    report.stage,
+                    subject,
+                    split,
+                    after,
+                    metric,
+                    class,
+                    part,
+                );
                 values.push((key, value));
             }
         }
@@ -106,31 +132,49 @@ fn every_number_is_the_stored_one_and_every_stored_one_is_there() {
     let page = support::demo();
     let document = Html::parse_document(&run_html(&page));
     let stored = stored(&page);
-    let expected: BTreeSet<(&Key, u64)> = stored.iter().map(|(key, value)| (key, value.to_bits())).collect();
+    let expected: BTreeSet<(&Key, u64)> = stored
+        .iter()
+        .map(|(key, value)| (key, value.to_bits()))
+        .collect();
     assert_eq!(expected.len(), stored.len(), "addresses are unique");
     let mut in_tables = BTreeSet::new();
     let mut in_bars = 0;
     for element in find(&document, "[data-part]") {
         let is_bar = element.value().attr("data-value").is_some();
-        let written = element.value().attr(if is_bar { "data-value" } else { "value" });
+        let written = element
+            .value()
+            .attr(if is_bar { "data-value" } else { "value" });
         let value: f64 = written.unwrap().parse().unwrap();
         if element.value().attr("data-part") == Some("num_reference") {
             continue;
         }
         let key = key(element);
-        assert!(expected.contains(&(&key, value.to_bits())), "{key:?} is {value} on the page");
+        assert!(
+            expected.contains(&(&key, value.to_bits())),
+            "{key:?} is {value} on the page"
+        );
         if is_bar {
             in_bars += 1;
             continue;
         }
         let shown: f64 = text(element).parse().unwrap();
-        assert!((shown - value).abs() <= 5.000_1e-4, "{key:?}: {value} reads {shown}");
+        assert!(
+            (shown - value).abs() <= 5.000_1e-4,
+            "{key:?}: {value} reads {shown}"
+        );
         in_tables.insert((key, value.to_bits()));
     }
     for (key, value) in &stored {
-        assert!(in_tables.contains(&(key.clone(), value.to_bits())), "{key:?} is in no table");
+        assert!(
+            in_tables.contains(&(key.clone(), value.to_bits())),
+            "{key:?} is in no table"
+        );
     }
-    assert!(stored.len() > 2000 && in_bars > 100, "{} stored, {in_bars} in bars", stored.len());
+    assert!(
+        stored.len() > 2000 && in_bars > 100,
+        "{} stored, {in_bars} in bars",
+        stored.len()
+    );
 }
 
 #[test]
@@ -146,8 +190,13 @@ fn counts_of_references_are_the_stored_ones() {
             if word("data-metric") == "pauc_by_class" {
                 return report.segments.as_ref()?.pauc_by_class.get(&class);
             }
-            let (_, all) = report.events.iter().find(|(one, _)| one.as_str() == split)?;
-            let scores = all.iter().find(|one| one.post_processing.as_str() == after)?;
+            let (_, all) = report
+                .events
+                .iter()
+                .find(|(one, _)| one.as_str() == split)?;
+            let scores = all
+                .iter()
+                .find(|one| one.post_processing.as_str() == after)?;
             scores.psds1_by_class.get(&class)
         });
         assert_eq!(text(count), newest.unwrap().num_reference.to_string());
@@ -158,7 +207,12 @@ fn counts_of_references_are_the_stored_ones() {
 fn agreements_of_clips_are_the_stored_ones() {
     let page = support::demo();
     let document = Html::parse_document(&run_html(&page));
-    let stored: Vec<f64> = page.clips.iter().flat_map(|shown| &shown.clips).map(|(agreement, _)| *agreement).collect();
+    let stored: Vec<f64> = page
+        .clips
+        .iter()
+        .flat_map(|shown| &shown.clips)
+        .map(|(agreement, _)| *agreement)
+        .collect();
     let shown: Vec<f64> = find(&document, "#clips figcaption data")
         .into_iter()
         .map(|data| data.value().attr("value").unwrap().parse().unwrap())
@@ -175,7 +229,9 @@ fn corners(path: &str) -> Vec<(f64, f64)> {
     for (start, _) in path.match_indices(['M', 'H', 'V']) {
         let rest = &path[start + 1..];
         let numbers = &rest[..rest.find(['H', 'V']).unwrap_or(rest.len())];
-        let mut numbers = numbers.split(' ').map(|number| number.parse::<f64>().unwrap());
+        let mut numbers = numbers
+            .split(' ')
+            .map(|number| number.parse::<f64>().unwrap());
         match &path[start..=start] {
             "M" => at = (numbers.next().unwrap(), numbers.next().unwrap()),
             "H" => at.0 = numbers.next().unwrap(),
@@ -190,7 +246,11 @@ fn corners(path: &str) -> Vec<(f64, f64)> {
 fn curves_go_through_the_stored_points() {
     let page = support::demo();
     let document = Html::parse_document(&run_html(&page));
-    let last = page.scores.iter().rfind(|report| report.subject == Subject::Ensemble).unwrap();
+    let last = page
+        .scores
+        .iter()
+        .rfind(|report| report.subject == Subject::Ensemble)
+        .unwrap();
     let (_, all) = last.events.first_key_value().unwrap();
     let chart = find(&document, "#roc .big svg")[0];
     let lines = Selector::parse("path.line").unwrap();
@@ -199,15 +259,26 @@ fn curves_go_through_the_stored_points() {
     for scores in &all[1..] {
         let path = lines.next().unwrap().value().attr("d").unwrap();
         let corners = corners(path);
-        let [(left, bottom), .., (right, _)] = corners[..] else { panic!("{path}") };
+        let [(left, bottom), .., (right, _)] = corners[..] else {
+            panic!("{path}")
+        };
         let top = 8.0;
         let curve = scores.roc.efpr.iter().zip(&scores.roc.tpr);
         let within: Vec<_> = curve.take_while(|(rate, _)| **rate <= 100.0).collect();
-        let steps: Vec<(f64, f64)> = corners[1..corners.len() - 1].chunks(2).map(|pair| pair[1]).collect();
+        let steps: Vec<(f64, f64)> = corners[1..corners.len() - 1]
+            .chunks(2)
+            .map(|pair| pair[1])
+            .collect();
         assert_eq!(steps.len(), within.len());
         for ((x, y), (rate, found)) in steps.into_iter().zip(within) {
-            assert!(((x - left) / (right - left) * 100.0 - rate).abs() < 0.02, "{x}: {rate}");
-            assert!(((bottom - y) / (bottom - top) - found).abs() < 3e-4, "{y}: {found}");
+            assert!(
+                ((x - left) / (right - left) * 100.0 - rate).abs() < 0.02,
+                "{x}: {rate}"
+            );
+            assert!(
+                ((bottom - y) / (bottom - top) - found).abs() < 3e-4,
+                "{y}: {found}"
+            );
         }
     }
     assert!(lines.next().is_none());
@@ -219,7 +290,18 @@ fn assert_closed(html: &str) {
     let policy = find(&document, "head > meta[http-equiv=Content-Security-Policy]");
     let policy = policy[0].value().attr("content").unwrap();
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("http"));
-    for name in ["script", "link", "iframe", "object", "embed", "base", "form", "img", "foreignObject", "use"] {
+    for name in [
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "img",
+        "foreignObject",
+        "use",
+    ] {
         assert!(find(&document, name).is_empty(), "<{name}>");
     }
     for element in find(&document, "*") {
@@ -235,7 +317,10 @@ fn assert_closed(html: &str) {
         let style = text(style);
         assert!(!style.contains("url(") && !style.contains("@import"));
     }
-    let ids: Vec<&str> = find(&document, "[id]").into_iter().map(|one| one.value().attr("id").unwrap()).collect();
+    let ids: Vec<&str> = find(&document, "[id]")
+        .into_iter()
+        .map(|one| one.value().attr("id").unwrap())
+        .collect();
     let unique: BTreeSet<&&str> = ids.iter().collect();
     assert_eq!(unique.len(), ids.len(), "{ids:?}");
     for link in find(&document, "a") {
@@ -266,11 +351,16 @@ fn text_from_outside_stays_text() {
         attempt.cause = Some(HOSTILE.to_owned());
     }
     page.settings.same = vec![(HOSTILE.to_owned(), HOSTILE.to_owned())];
-    page.settings.different = vec![(HOSTILE.to_owned(), vec![HOSTILE.to_owned(); page.settings.tasks.len()])];
+    page.settings.different = vec![(
+        HOSTILE.to_owned(),
+        vec![HOSTILE.to_owned(); page.settings.tasks.len()],
+    )];
     for curves in &mut page.curves {
         let line = curves.lines["loss"].clone();
         for name in ["loss/", "lr/", "validation/"] {
-            curves.lines.insert(format!("{name}{HOSTILE}"), line.clone());
+            curves
+                .lines
+                .insert(format!("{name}{HOSTILE}"), line.clone());
         }
     }
     for report in &mut page.scores {
@@ -338,14 +428,25 @@ fn a_run_that_has_just_begun_has_a_page() {
 fn a_failed_run_names_the_task_and_what_it_said_at_the_top() {
     let mut page = support::demo();
     page.state = RunState::Failed;
-    page.clips = Some(ShownClips { clips: Vec::new(), ..page.clips.unwrap() });
+    page.clips = Some(ShownClips {
+        clips: Vec::new(),
+        ..page.clips.unwrap()
+    });
     page.tasks[7].state = TaskState::Failed;
-    page.tasks[7].failure = vec!["out of memory: rank 1 was killed".to_owned(), "last line".to_owned()];
+    page.tasks[7].failure = vec![
+        "out of memory: rank 1 was killed".to_owned(),
+        "last line".to_owned(),
+    ];
     let name = page.tasks[7].name.to_string();
     let document = Html::parse_document(&run_html(&page));
     let cause = text(find(&document, "header .cause")[0]);
-    assert!(cause.contains(&name) && cause.contains("rank 1 was killed\nlast line"), "{cause}");
+    assert!(
+        cause.contains(&name) && cause.contains("rank 1 was killed\nlast line"),
+        "{cause}"
+    );
     assert!(text(find(&document, ".state")[0]).contains("1 failed"));
-    let row = find(&document, ".tasks tr").into_iter().find(|row| text(*row).starts_with(&name));
+    let row = find(&document, ".tasks tr")
+        .into_iter()
+        .find(|row| text(*row).starts_with(&name));
     assert!(text(row.unwrap()).contains("✕ failed"));
 }

@@ -34,31 +34,44 @@ const BOTTOM: f64 = 58.0;
 /// # Errors
 /// When the spectrogram cannot be packed.
 pub fn clip_svg(clip: &ShownClip) -> Result<String, Error> {
-    Picture(clip).svg()
+    Picture(clip).svg(true)
+}
+
+/// The same for a place that names the clip itself.
+pub(crate) fn untitled_svg(clip: &ShownClip) -> Result<String, Error> {
+    Picture(clip).svg(false)
 }
 
 struct Picture<'a>(&'a ShownClip);
 
 impl Picture<'_> {
-    fn svg(&self) -> Result<String, Error> {
+    fn svg(&self, titled: bool) -> Result<String, Error> {
         let axis = TimeAxis::new(self.0.found.duration, LEFT, RIGHT);
         let classes = self.classes();
         let rows = classes.len().max(1) as f64;
         let rows_top = TOP + SPECTROGRAM + GAP;
         let rows_end = rows_top + rows * ROW;
-        let height = rows_end + BOTTOM;
+        // without a title the picture begins at its legend
+        let first = if titled { 0.0 } else { 18.0 };
+        let height = rows_end + BOTTOM - first;
         let mut svg = String::new();
         // writing to a string cannot fail, here and below
         let _ = write!(
             svg,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif" font-size="15" fill="#222" class="clip" role="img">
+            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 {first} {WIDTH} {height}" font-family="Inter, 'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif" font-size="15" fill="#222" class="clip" role="img">
 <title>{title}</title>
 <style>{DARK}</style>
-<rect width="100%" height="100%" fill="#fff" class="paper"/>
-<text x="{LEFT}" y="38" font-size="20" font-weight="600">{title}</text>
+<rect y="{first}" width="100%" height="100%" fill="#fff" class="paper"/>
 "##,
             title = escaped(&shortened(&self.0.name)),
         );
+        if titled {
+            let _ = writeln!(
+                svg,
+                r##"<text x="{LEFT}" y="38" font-size="20" font-weight="600">{}</text>"##,
+                escaped(&shortened(&self.0.name))
+            );
+        }
         self.draw_legend(&mut svg);
         self.draw_spectrogram(&mut svg, &axis)?;
         for (index, class) in classes.iter().enumerate() {

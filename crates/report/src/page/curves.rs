@@ -48,9 +48,17 @@ fn stage_section(stage: u32, curves: &[&Curves]) -> Markup {
         .iter()
         .flat_map(|one| one.lines.keys().map(String::as_str))
         .collect();
+    // a term that a stage does not have is 0 throughout
+    let told = |name: &str| {
+        let lines = curves.iter().filter_map(|one| one.lines.get(name));
+        lines.flatten().any(|point| point.1 != 0.0)
+    };
     let with = |prefix: &str| -> Vec<&str> {
         let names = names.iter().copied();
-        names.filter(|name| name.starts_with(prefix)).collect()
+        let of_kind = names.filter(|name| name.starts_with(prefix));
+        of_kind
+            .filter(|name| prefix == VALIDATION || told(name))
+            .collect()
     };
     let (terms, validations) = (with("loss/"), with(VALIDATION));
     let compared = |name, title: &str, size| Compared {

@@ -17,7 +17,7 @@ use types::{ShownClip, ShownClips};
 
 pub use input::{Attempt, Curves, RunPage, RunState, Settings, Task, TaskState};
 
-use crate::clip_svg;
+use crate::clip::untitled_svg;
 use crate::text::{clean, time};
 
 /// What a browser may load: nothing but what stands in the document.
@@ -180,7 +180,7 @@ fn clip_figure(agreement: f64, clip: &ShownClip) -> Markup {
                 (clean(&clip.name))
                 span.count { "agreement " data value=(agreement) { (format!("{:.0} %", agreement * 100.0)) } }
             }
-            @match clip_svg(clip) {
+            @match untitled_svg(clip) {
                 Ok(svg) => (scrolled(&clip.name, &PreEscaped(svg))),
                 Err(error) => p.empty { "This picture could not be drawn: " (error) },
             }
