@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::{
     Area, Bootstrap, ClipScores, Error, GroundTruth, Intervals, Scores, SegmentAuroc,
     segment_auroc, segment_auroc_intervals,
@@ -79,8 +81,14 @@ pub fn recording_scores(
         let seconds = duration.ceil() as usize;
         sums.insert(recording, (vec![0.0; seconds * classes], vec![0; seconds]));
     }
-    for clip in clips.clips() {
+    let of_clips = clips.clips().par_iter().map(|clip| {
         let (recording, onset, offset) = place_in_recording(&clip.clip)?;
+        let length = (offset - onset) as f64 / 100.0;
+        let means = segment_means(clip, classes, length);
+        Ok((clip, recording, (onset / 100) as usize, means))
+    });
+    // added one after the other: the order of a sum is part of its value
+    for (clip, recording, first, means) in of_clips.collect::<Result<Vec<_>, Error>>()? {
         let Some((sum, covered)) = sums.get_mut(recording) else {
             return Err(Error::ClipSets {
                 clip: clip.clip.clone(),
@@ -88,12 +96,7 @@ pub fn recording_scores(
                 missing: "duration of its recording",
             });
         };
-        let length = (offset - onset) as f64 / 100.0;
-        let first = (onset / 100) as usize;
-        for (second, means) in segment_means(clip, classes, length)
-            .chunks_exact(classes)
-            .enumerate()
-        {
+        for (second, means) in means.chunks_exact(classes).enumerate() {
             if let Some(cover) = covered.get_mut(first + second) {
                 *cover += 1;
                 let start = (first + second) * classes;
@@ -141,7 +144,11 @@ pub fn segment_means(clip: &ClipScores, classes: usize, length: f64) -> Vec<f64>
         let (onset, offset) = (second as f64, ((second + 1) as f64).min(length));
         let row = &mut means[second * classes..(second + 1) * classes];
         let mut weight = 0.0;
-        for frame in 0..clip.num_frames() {
+        let first = clip.boundaries.partition_point(|start| *start <= onset);
+        for frame in first.saturating_sub(1)..clip.num_frames() {
+            if clip.boundaries[frame] >= offset {
+                break;
+            }
             let overlap =
                 offset.min(clip.boundaries[frame + 1]) - onset.max(clip.boundaries[frame]);
             if overlap > 0.0 {
