@@ -118,10 +118,10 @@ impl Validator {
         group: &ProcessGroup,
     ) -> Result<Option<BTreeMap<String, f64>>, Error> {
         let device = model.store().device();
-        let mut values = BTreeMap::new();
         let mut batches = 0;
+        let mut all = Vec::new();
         for part in &self.parts {
-            let mut logits = Tensor::zeros(
+            let logits = Tensor::zeros(
                 [part.clips.len() as i64, FRAMES, CLASSES],
                 (Kind::Float, device),
             );
@@ -136,6 +136,11 @@ impl Validator {
                     .narrow(0, start, clips.len() as i64)
                     .copy_(&frame_logits(model, &self.front_ends, &waveforms));
             }
+            all.push(logits);
+        }
+        // only now: a rank without a batch in one part has some in the next
+        let mut values = BTreeMap::new();
+        for (part, mut logits) in self.parts.iter().zip(all) {
             // every row is one rank's alone, so the sum is exact
             group.all_reduce_sum(&mut logits)?;
             if group.rank() == 0 {

@@ -37,7 +37,7 @@ impl Sizes {
         strong: 50,
         weak: 60,
         unlabeled: 50,
-        synth_validation: 16,
+        synth_validation: 8,
         validation: 60,
         maestro_train_seconds: 20,
         maestro_validation_seconds: 30,
