@@ -325,7 +325,10 @@ mod tests {
             interrupted: false,
             now: run.ended.as_ref().unwrap().0,
         };
-        let page = writer.page(&moment, &rows);
+        let mut page = writer.page(&moment, &rows);
+        // the best one and the worst one are enough
+        let clips = &mut page.clips.as_mut().unwrap().clips;
+        clips.drain(1..clips.len() - 1);
         let json = serde_json::to_vec(&page).unwrap();
         fs::write(folder.join("../crates/report/tests/demo.json"), json).unwrap();
     }

@@ -13,7 +13,7 @@ use crate::text::{place, subject, took};
 
 const LEFT: f64 = 84.0;
 const TOP: f64 = 30.0;
-const NODE: [f64; 2] = [140.0, 38.0];
+const NODE: [f64; 2] = [150.0, 38.0];
 /// From one column, node or row to the next.
 const PITCH: f64 = 184.0;
 const STEP: f64 = 50.0;
