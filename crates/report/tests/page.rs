@@ -1,4 +1,5 @@
 //! What stands on the page of a run: exactly what was stored, whatever the run looks like, and nothing that a browser would load or run.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
@@ -6,7 +7,10 @@ use std::collections::BTreeSet;
 
 use report::{RunPage, RunState, TaskState, run_html};
 use scraper::{ElementRef, Html, Selector};
-use types::{Estimate, ScoreReport, ShownClips, Subject};
+use types::{
+    Detection, Estimate, Found, ScoreReport, ShownClip, ShownClips, SoundEvent, Spectrogram,
+    Subject,
+};
 
 /// A value's whole address on the page.
 type Key = (u32, u32, String, String, String, String, String, String);
@@ -374,7 +378,7 @@ fn text_from_outside_stays_text() {
             report.csebbs.insert(HOSTILE.to_owned(), settings);
         }
     }
-    let mut clip = support::clip(HOSTILE, 1.0);
+    let mut clip = clip(HOSTILE, 1.0);
     clip.found.classes[0] = HOSTILE.to_owned();
     clip.found.events[0].event.class = HOSTILE.to_owned();
     page.clips.as_mut().unwrap().clips.push((0.5, clip));
@@ -449,4 +453,49 @@ fn a_failed_run_names_the_task_and_what_it_said_at_the_top() {
         .into_iter()
         .find(|row| text(*row).starts_with(&name));
     assert!(text(row.unwrap()).contains("✕ failed"));
+}
+
+/// Ten seconds in which something is found and something else is true.
+fn clip(name: &str, onset: f64) -> ShownClip {
+    let event = |class: &str, onset: f64, offset: f64| SoundEvent {
+        onset,
+        offset,
+        class: class.to_owned(),
+    };
+    let frames = 156_usize;
+    let score = |frame: usize, class: usize| {
+        let place = frame as f64 / 12.0 + class as f64 * 2.0 + onset;
+        (place.sin() * 0.5 + 0.5).powi(2)
+    };
+    let level = |column: usize, band: usize| {
+        let tone = ((column as f64 / 40.0).sin() * 30.0 + 60.0 - band as f64).abs() / 4.0;
+        (-20.0 - tone.min(50.0) - ((column * 31 + band * 17) % 13) as f64) as i8
+    };
+    ShownClip {
+        name: name.to_owned(),
+        found: Found {
+            duration: 10.0,
+            classes: vec!["Dog".to_owned(), "Speech".to_owned()],
+            thresholds: vec![0.5, 0.4],
+            boundaries: (0..=frames)
+                .map(|frame| frame as f64 * 10.0 / frames as f64)
+                .collect(),
+            scores: (0..frames)
+                .flat_map(|frame| [score(frame, 0), score(frame, 1)])
+                .collect(),
+            events: vec![Detection {
+                event: event("Dog", onset, onset + 2.0),
+                confidence: 0.8,
+            }],
+        },
+        truth: Some(vec![
+            event("Dog", 1.1, 3.0),
+            event("Speech", onset + 1.0, 9.5),
+        ]),
+        spectrogram: Spectrogram {
+            decibels: (0..625)
+                .flat_map(|column| (0..Spectrogram::BANDS).map(move |band| level(column, band)))
+                .collect(),
+        },
+    }
 }
