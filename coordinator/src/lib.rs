@@ -1,9 +1,11 @@
 //! The coordinator: it decides and remembers.
 //!
-//! The deciding is `control`'s; this room is the shell around it. `shell` owns the cluster and the journal, the services turn
+//! The deciding is `control`'s; this room is the shell around it. `clerk` owns the cluster and the journal and
+//! drives them without clock, thread or socket (so the simulation drives it too), `shell` is the task around it, the services turn
 //! messages into its inputs, `run` is the life of one call of the program. It refuses to know tensors.
 
 mod board;
+mod clerk;
 mod cli;
 mod client;
 mod clock;
@@ -29,4 +31,7 @@ mod status_table;
 mod submission;
 mod terminal;
 
+pub use clerk::{Clerk, Greeting, Line, Said, SaidReport, Told, World};
 pub use cli::main;
+pub use replay::replay;
+pub use submission::opening;

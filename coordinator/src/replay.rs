@@ -5,9 +5,7 @@ use control::{Cluster, Record};
 ///
 /// # Errors
 /// A record that cannot be read, or that the history before it refuses.
-pub(crate) fn replay(
-    records: impl Iterator<Item = Result<Record, journal::Error>>,
-) -> Result<Cluster> {
+pub fn replay(records: impl Iterator<Item = Result<Record, journal::Error>>) -> Result<Cluster> {
     let mut cluster = Cluster::new();
     for record in records {
         let record = record?;

@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use control::{Input, RunOutcome, Settings};
 use journal::{Journal, SqliteJournal};
 use plan::{Plan, Sizing};
-use proto::v1;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use types::RunId;
 
+use crate::clerk::Greeting;
 use crate::exit;
 use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
@@ -25,7 +25,7 @@ use crate::replay::replay;
 use crate::run_dir::RunDir;
 use crate::server;
 use crate::shell::{Handle, Outputs, Parts, Shell};
-use crate::submission::{Submitter, current_run, lost_artifacts};
+use crate::submission::{Submitter, opening};
 use crate::terminal;
 
 /// What a user may choose.
@@ -77,17 +77,12 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         Arc::clone(&store),
         run_dir.clone(),
     )?);
-    let lost = lost_artifacts(&cluster, &prepared.graph, &store);
-    let current = if lost.is_empty() {
-        current_run(&cluster, &prepared.graph)
-    } else {
-        None
-    };
-
     let settings = Settings {
         lost_after: options.lost_after,
         ..Settings::default()
     };
+    let has = |digest: &types::Digest| store.has(digest);
+    let (run, opening) = opening(&cluster, settings, &prepared.name, &prepared.graph, has);
     let rendezvous = Arc::new(Rendezvous::default());
     let (shell, outputs) = Shell::new(Parts {
         cluster,
@@ -95,9 +90,9 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         store: Arc::clone(&store),
         rendezvous: Arc::clone(&rendezvous),
         records: Records::new(run_dir.clone()),
-        welcome: v1::Welcome {
-            heartbeat_ms: millis(settings.heartbeat),
-            lost_after_ms: millis(settings.lost_after),
+        greeting: Greeting {
+            heartbeat: settings.heartbeat,
+            lost_after: settings.lost_after,
         },
     });
     let Outputs {
@@ -107,20 +102,12 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         drained,
     } = outputs;
     let mut shell = tokio::spawn(shell.run());
-    handle.input(Input::CoordinatorStarted { settings }).await?;
-    for digest in lost {
-        tracing::warn!("artifact {digest} is gone from the store: what made it runs again");
-        handle.input(Input::ArtifactLost { digest }).await?;
-    }
-    let run = match current {
-        Some(run) => run,
-        None => {
-            let run = handle.query(|view| view.cluster.next_run()).await?;
-            let (name, graph) = (prepared.name.clone(), Arc::clone(&prepared.graph));
-            handle.input(Input::Submit { run, name, graph }).await?;
-            run
+    for input in opening {
+        if let Input::ArtifactLost { digest } = &input {
+            tracing::warn!("artifact {digest} is gone from the store: what made it runs again");
         }
-    };
+        handle.input(input).await?;
+    }
 
     let mut code = exit::OK;
     if !is_over(&handle, run).await? {
@@ -175,10 +162,6 @@ async fn is_over(handle: &Handle, run: RunId) -> Result<bool> {
     Ok(handle
         .query(move |view| view.cluster.run(run).is_none_or(|run| run.ended.is_some()))
         .await?)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A run that has something to do: server, local workers, and the wait for its end.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use control::{Cluster, Input, RunOutcome};
+use control::{Cluster, Input, RunOutcome, Settings};
 use plan::{Options, Plan};
 use types::{Digest, RunId, TaskGraph};
 
@@ -112,6 +112,36 @@ impl Submitter {
     }
 }
 
+/// What a coordinator that has just rebuilt its cluster tells it first, in order, and the run that it then works on.
+pub fn opening(
+    cluster: &Cluster,
+    settings: Settings,
+    name: &str,
+    graph: &Arc<TaskGraph>,
+    has: impl Fn(&Digest) -> bool,
+) -> (RunId, Vec<Input>) {
+    let mut inputs = vec![Input::CoordinatorStarted { settings }];
+    let lost = lost_artifacts(cluster, graph, has);
+    let current = if lost.is_empty() {
+        current_run(cluster, graph)
+    } else {
+        None
+    };
+    inputs.extend(
+        lost.into_iter()
+            .map(|digest| Input::ArtifactLost { digest }),
+    );
+    let run = current.unwrap_or_else(|| cluster.next_run());
+    if current.is_none() {
+        inputs.push(Input::Submit {
+            run,
+            name: name.to_owned(),
+            graph: Arc::clone(graph),
+        });
+    }
+    (run, inputs)
+}
+
 /// The latest run, if it is this very graph and either goes on or is done: then there is nothing to submit. A run that failed or
 /// was cancelled is submitted anew, so that the same command tries again; what is done is remembered all the same.
 pub(crate) fn current_run(cluster: &Cluster, graph: &TaskGraph) -> Option<RunId> {
@@ -126,10 +156,10 @@ pub(crate) fn current_run(cluster: &Cluster, graph: &TaskGraph) -> Option<RunId>
 }
 
 /// Remembered outputs of this graph's tasks that are not in the store any more.
-pub(crate) fn lost_artifacts(
+fn lost_artifacts(
     cluster: &Cluster,
     graph: &TaskGraph,
-    store: &artifact::Store,
+    has: impl Fn(&Digest) -> bool,
 ) -> Vec<Digest> {
     let mut lost = Vec::new();
     let mut outputs = std::collections::BTreeMap::new();
@@ -155,7 +185,7 @@ pub(crate) fn lost_artifacts(
         };
         for (output, digest) in remembered {
             outputs.insert((&node.name, output), *digest);
-            if !store.has(digest) {
+            if !has(digest) {
                 lost.push(*digest);
             }
         }

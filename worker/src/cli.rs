@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use duty::protocol::Device;
 use types::WorkerId;
-
-use crate::protocol::Device;
 
 /// Owns one device and lends it to a coordinator.
 ///

@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("plan", &["types"]),
     ("control", &["types"]),
+    ("duty", &["types"]),
     ("journal", &["control", "types"]),
     ("artifact", &["types"]),
     ("audio", &["types"]),
@@ -48,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "artifact",
             "collective",
+            "duty",
             "eval",
             "nccl-rs",
             "proto",

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
-use control::{Cluster, Input, RankReport, Rejection};
+use control::{Cluster, Input, Rejection};
 use proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
-use types::{Fence, Incarnation, MetricPoint, Progress, Rank, TaskId, WorkerId};
+use types::{Incarnation, Progress, TaskId, WorkerId};
+
+use crate::clerk::Said;
 
 /// What a worker's stream takes.
 pub(crate) type ToWorkerSender = mpsc::Sender<Result<v1::ToWorker, Status>>;
@@ -18,40 +20,6 @@ pub(crate) enum ShellError {
     /// The shell has ended.
     #[error("the coordinator is ending")]
     Gone,
-}
-
-/// Something a worker says, turned into plain data.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Heartbeat {
-        sent_at: u64,
-    },
-    Report {
-        sequence: u64,
-        fence: Fence,
-        rank: Rank,
-        what: SaidReport,
-    },
-    Progress {
-        fence: Fence,
-        rank: Rank,
-        progress: Progress,
-    },
-    Logs {
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: Vec<String>,
-    },
-    Draining,
-    Goodbye,
-}
-
-/// A report is for the core, or a point of a curve for people.
-#[derive(Debug)]
-pub(crate) enum SaidReport {
-    Rank(RankReport),
-    Metrics(MetricPoint),
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ShellError>>;

@@ -5,7 +5,9 @@
 mod clock;
 mod graph;
 mod scores;
+mod spec;
 
 pub use clock::Clock;
 pub use graph::{GraphError, graph};
 pub use scores::score_report;
+pub use spec::{host_spec, train_spec};

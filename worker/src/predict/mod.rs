@@ -19,8 +19,9 @@ use anyhow::{Context, Result};
 use train::inference::{self, FrameLogits, Network, System, Windows};
 use types::{ShownClip, SoundEvent};
 
+use duty::protocol::Device;
+
 use crate::exit;
-use crate::protocol::Device;
 use events::Decoder;
 use hearing::{Heard, Hearing};
 use inputs::Input;

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use duty::protocol::Device;
 use types::{CLASSES, NUM_CLASSES, NUM_DESED_CLASSES, class_index};
-
-use crate::protocol::Device;
 
 /// Finds sound events in files with one trained checkpoint or an ensemble
 ///

@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collective::{GlooOptions, Kind, ProcessGroup, Store};
+use duty::protocol::{Device, Start};
 use nccl_rs::Plugin;
 use types::FailureClass;
 
 use super::Trouble;
 use super::pipe::Pipe;
 use super::store::WorkerStore;
-use crate::protocol::{Device, Start};
 
 /// A device that can be used, and on a GPU what brought CUDA in.
 pub(super) struct Opened {

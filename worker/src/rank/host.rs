@@ -2,11 +2,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use duty::protocol::Message;
 use train::{Error, Host};
 use types::{MetricPoint, Progress, Step};
 
 use super::pipe::Pipe;
-use crate::protocol::Message;
 
 /// The worker as the training sees it.
 pub(super) struct WorkerHost {

@@ -1,6 +1,6 @@
 //! The rank process: one attempt's tensors, and nothing that must survive them.
 //!
-//! It reads [`Command`](crate::protocol::Command)s from its standard input and writes
+//! It reads [`Command`](duty::protocol::Command)s from its standard input and writes
 //! [`Message`]s to what was its standard output; stray prints of libraries go to the log. When the
 //! input ends, its worker is gone, and it ends too.
 
@@ -19,8 +19,9 @@ use types::{FailureClass, SlotKind, TaskSpec};
 
 pub use probe::probe;
 
+use duty::protocol::{Device, Message, Start};
+
 use crate::exit;
-use crate::protocol::{Device, Message, Start};
 use host::WorkerHost;
 use pipe::Pipe;
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use duty::protocol::{Command, Message, Start, StoreAnswer, StoreAsk, to_line};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpgrp};
 
 use crate::exit;
-use crate::protocol::{Command, Message, Start, StoreAnswer, StoreAsk, to_line};
 
 /// The connection to the worker.
 pub(super) struct Pipe {

@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collective::StoreBackend;
+use duty::protocol::{StoreAnswer, StoreAsk};
 
 use super::pipe::Pipe;
-use crate::protocol::{StoreAnswer, StoreAsk};
 
 /// The gang's rendezvous store: asks the worker, which asks the coordinator, which keeps the keys of one fence.
 pub(super) struct WorkerStore {

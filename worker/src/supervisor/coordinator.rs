@@ -4,14 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::protocol::{StoreAnswer, StoreAsk};
+use duty::{Assignment, Held, Numbered, ProgressNote, StopMode};
 use tokio::sync::{mpsc, oneshot};
 use types::{Digest, Failure, Fence, Rank, Timestamp};
 
-use super::assignment::{Assignment, ProgressNote, StopMode};
-use super::duty::Held;
 use super::logs::LogBatch;
-use super::outbox::Numbered;
-use crate::protocol::{StoreAnswer, StoreAsk};
 
 /// A future that a trait object can give.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

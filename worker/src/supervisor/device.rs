@@ -4,8 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-
-use crate::protocol::Device;
+use duty::protocol::Device;
 
 /// Asks a short-lived child whether the GPU can be used, so that this process never loads CUDA. `Ok(false)`: it cannot, and the
 /// child has said why.

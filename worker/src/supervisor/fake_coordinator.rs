@@ -5,15 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use duty::protocol::{StoreAnswer, StoreAsk};
+use duty::{Held, Report};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use types::{Digest, Fence};
 
-use super::assignment::Report;
 use super::coordinator::{Asker, Boxed, Coordinator, DepotError, Downlink, Opening, Uplink};
-use super::duty::Held;
 use super::shell::Occurrence;
-use crate::protocol::{StoreAnswer, StoreAsk};
 
 /// Nothing in these tests takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);

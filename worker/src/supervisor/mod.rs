@@ -1,21 +1,15 @@
 //! The long-lived half of a worker: no tensors, one device, one coordinator.
 //!
-//! Decisions are in `duty` and `attempt`, which are pure; `shell` does what they say; `coordinator` is the seam to the
+//! Decisions are in the room `duty`, which is pure; `shell` does what they say; `coordinator` is the seam to the
 //! network and `process` the one to the rank processes.
 
-mod assignment;
-mod attempt;
 mod clock;
 mod coordinator;
 mod device;
-mod duty;
-mod ending;
 mod folder;
-mod lease;
 mod link;
 mod logs;
 mod oom;
-mod outbox;
 mod parent;
 mod process;
 mod rank_handle;
@@ -29,7 +23,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-pub use process::{Exit, Killer, ProcessStarter, RankProcess, RankStarter};
+pub use process::{Killer, ProcessStarter, RankProcess, RankStarter};
 
 use crate::cli::Options;
 use crate::exit;

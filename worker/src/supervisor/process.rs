@@ -5,6 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use duty::Exit;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -28,9 +29,9 @@ pub trait RankStarter: Send + Sync + 'static {
 pub struct RankProcess {
     /// Its process id, for people.
     pub id: u32,
-    /// Takes [`crate::protocol::Command`]s.
+    /// Takes [`duty::protocol::Command`]s.
     pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Gives [`crate::protocol::Message`]s.
+    /// Gives [`duty::protocol::Message`]s.
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
     /// Gives log lines.
     pub stderr: Box<dyn AsyncRead + Send + Unpin>,
@@ -46,17 +47,6 @@ pub trait Killer: Send + Sync {
     fn terminate(&self);
     /// Ends it and all its children (SIGKILL to the group).
     fn kill(&self);
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit {
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-    /// Its exit code, if it was no signal.
-    pub code: Option<i32>,
-    /// The kernel counted an out-of-memory kill in our control group meanwhile.
-    pub out_of_memory: bool,
 }
 
 /// Starts real processes.

@@ -5,20 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::protocol::{Command, Message, Start, to_line};
+use duty::{Assignment, Deed, Upload};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use types::{Failure, FailureClass, Fence};
 
-use super::assignment::Assignment;
-use super::attempt::{Deed, Upload};
 use super::folder::RankFolder;
 use super::logs::LONGEST_LINE;
 use super::process::{Killer, RankStarter};
 use super::settings::Settings;
 use super::shell::Occurrence;
 use super::transfer::Transfer;
-use crate::protocol::{Command, Message, Start, to_line};
 
 /// Where an attempt's artifacts are on this host.
 #[derive(Debug)]

@@ -1,122 +1,16 @@
 //! Things that several tests need.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::{
-    Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DataSettings, DecibelFloor,
-    EmbeddingPooling, Fence, LossWeights, MelEdges, MemberName, MetricPoint, MicrobatchSizes,
-    ModelSettings, OptimizerKind, OptimizerSettings, PseudoLabelSpec, Rank, RuntimeSettings,
-    SelfSupervisedSettings, Step, TaskName, TaskSpec, TeacherInit, TrainSpec, TrainingSettings,
-    TransformerSettings, WorkerId,
-};
+use duty::protocol::Device;
+use duty::{Assignment, Limits};
+use types::{Fence, Rank, TaskName, WorkerId};
 
-use super::assignment::Assignment;
-use super::attempt::Limits;
 use super::process::ProcessStarter;
 use super::settings::Settings;
-use crate::protocol::Device;
-
-/// A task that takes the host slot.
-pub(crate) fn host_spec() -> TaskSpec {
-    TaskSpec::PseudoLabel(PseudoLabelSpec {
-        iteration: 1,
-        members: BTreeSet::new(),
-        splits: BTreeMap::new(),
-    })
-}
-
-/// A task that takes the device and makes checkpoints; its content does not matter to a supervisor.
-pub(crate) fn train_spec() -> TaskSpec {
-    TaskSpec::Train(TrainSpec {
-        seed: 1,
-        iteration: 1,
-        stage: 1,
-        member: MemberName::new("tiny").unwrap(),
-        model: ModelSettings {
-            architecture: Architecture::AtstFrame,
-            transformer: TransformerSettings {
-                dim: 8,
-                depth: 1,
-                heads: 1,
-                mlp_ratio: 1,
-            },
-            audioset_head: None,
-            embedding_pooling: EmbeddingPooling::AdaptiveAverage,
-            crnn: CrnnSettings {
-                channels: [1; 7],
-                fusion_dim: 1,
-                rnn_hidden: 1,
-                rnn_layers: 1,
-            },
-            atst_floor: DecibelFloor::Clip,
-            fpasst_mel: MelEdges::FIXED,
-            beats: BeatsSettings::PUBLISHED,
-            init_seed: 0,
-        },
-        data: DataSettings {
-            root: PathBuf::from("/no/such/data"),
-            sources: BTreeMap::new(),
-            exclude: BTreeMap::new(),
-            impulse_responses: None,
-            manifest: None,
-        },
-        training: TrainingSettings {
-            epochs: 1,
-            microbatch: MicrobatchSizes {
-                maestro: 1,
-                strong: 1,
-                synth: 1,
-                weak: 1,
-                unlabeled: 1,
-            },
-            microbatches_per_step: 1,
-            loss: LossWeights {
-                maestro: 1.0,
-                strong: 1.0,
-                synth: 1.0,
-                weak: 1.0,
-                self_supervised: 0.0,
-                pseudo: 0.0,
-            },
-            self_supervised: SelfSupervisedSettings {
-                warmup_steps: 0,
-                max_factor: 1.0,
-                no_class_mask: false,
-                exclude_maestro_weak: false,
-                include_maestro: true,
-                interpolation_consistency: false,
-            },
-            optimizer: OptimizerSettings {
-                kind: OptimizerKind::Adam,
-                lr_cnn: 1e-3,
-                lr_rnn: 1e-3,
-                lr_transformer: 1e-3,
-                layer_factor: 1.0,
-                weight_decay: 0.0,
-                warmup_steps: 0,
-            },
-            ema_factor: 0.9,
-            dropout: 0.0,
-            transformer_train_mode: false,
-            teacher_init: TeacherInit::Teacher,
-            pseudo_no_class_mask: false,
-            augmentation: AugmentationSettings {
-                mixup_probability: 0.0,
-                time_mask: false,
-                ..AugmentationSettings::OFF
-            },
-        },
-        validation: None,
-        runtime: RuntimeSettings {
-            checkpoint_every_steps: 1,
-            threads: 1,
-            prefetch_threads: 0,
-        },
-    })
-}
 
 pub(crate) fn assignment(fence: u64, rank: u32) -> Arc<Assignment> {
     Arc::new(Assignment {
@@ -124,7 +18,7 @@ pub(crate) fn assignment(fence: u64, rank: u32) -> Arc<Assignment> {
         task: TaskName::new("i1.pseudo_label").unwrap(),
         rank: Rank(rank),
         world_size: 2,
-        spec: host_spec(),
+        spec: testkit::host_spec(),
         inputs: BTreeMap::new(),
         outputs: vec!["pseudo_labels".to_owned()],
         resume: None,
@@ -135,17 +29,10 @@ pub(crate) fn assignment(fence: u64, rank: u32) -> Arc<Assignment> {
 pub(crate) fn training(fence: u64, rank: u32) -> Arc<Assignment> {
     Arc::new(Assignment {
         task: TaskName::new("i1.s1.tiny.train").unwrap(),
-        spec: train_spec(),
+        spec: testkit::train_spec(),
         outputs: vec!["checkpoint".to_owned()],
         ..Assignment::clone(&assignment(fence, rank))
     })
-}
-
-pub(crate) fn point(step: u64) -> MetricPoint {
-    MetricPoint {
-        step: Step(step),
-        values: BTreeMap::from([("loss".to_owned(), 0.5)]),
-    }
 }
 
 /// A worker whose files are in `folder` and whose coordinator is nowhere.

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use duty::Limits;
+use duty::protocol::Device;
 use proto::Token;
 use types::WorkerId;
 
-use super::attempt::Limits;
 use crate::cli::Options;
-use crate::protocol::Device;
 
 /// Options with everything filled in that a user may leave out.
 #[derive(Debug, Clone)]

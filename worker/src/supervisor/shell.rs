@@ -3,23 +3,21 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::protocol::{Command, Message, StoreAnswer, StoreAsk};
+use duty::{Action, Deed, Duty, Exit, Happening, Input, ProgressNote};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use types::{Failure, FailureClass, Fence, Rank};
 
-use super::assignment::ProgressNote;
-use super::attempt::{Deed, Happening};
 use super::clock::Clock;
 use super::coordinator::{Asker, Coordinator, Downlink, Opening, Uplink};
-use super::duty::{Action, Duty, Input};
 use super::folder::WorkFolder;
 use super::logs::LogBook;
-use super::process::{Exit, RankStarter};
+use super::process::RankStarter;
 use super::rank_handle::{Fetched, RankHandle};
 use super::settings::Settings;
 use super::transfer::Transfer;
 use crate::exit;
-use crate::protocol::{Command, Message, StoreAnswer, StoreAsk};
 
 /// What the shell's own tasks tell it.
 #[derive(Debug)]
@@ -41,11 +39,7 @@ pub(crate) enum Occurrence {
     /// A rank is gone.
     Exited(Fence, Exit),
     /// A file is in the store.
-    Uploaded(
-        Fence,
-        super::attempt::Upload,
-        Result<types::Digest, Failure>,
-    ),
+    Uploaded(Fence, duty::Upload, Result<types::Digest, Failure>),
     /// The answer to a rank's question.
     StoreAnswered(Fence, u64, StoreAnswer),
     /// A signal.

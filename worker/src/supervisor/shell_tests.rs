@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
+use duty::{Assignment, Report, StopMode};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use types::{Digest, FailureClass, Step};
 
 use super::*;
-use crate::supervisor::assignment::{Assignment, Report, StopMode};
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
 use crate::supervisor::samples::{assignment, script, settings, training};
 

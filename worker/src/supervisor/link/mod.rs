@@ -21,12 +21,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use types::{Digest, Incarnation};
 
+use duty::protocol::{StoreAnswer, StoreAsk};
+
 use super::clock::Clock;
 use super::coordinator::{Asker, Boxed, Coordinator, DepotError};
 use super::settings::Settings;
 use super::shell::Occurrence;
 use super::transfer::Backoff;
-use crate::protocol::{StoreAnswer, StoreAsk};
 
 /// Shows the cluster's secret, if there is one.
 #[derive(Clone)]

@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::protocol::Device;
 use proto::PROTOCOL;
 use proto::v1;
 use proto::v1::workers_client::WorkersClient;
@@ -16,7 +17,6 @@ use super::super::shell::Occurrence;
 use super::super::transfer::Backoff;
 use super::wire::{downlink_from_wire, held_to_wire, message, uplink_to_wire};
 use super::{Service, Who};
-use crate::protocol::Device;
 
 /// For everything that a coordinator that is well does at once.
 const PROMPTLY: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use tonic::{Response, Streaming};
 use super::*;
 use crate::exit;
 use crate::supervisor::assemble;
-use crate::supervisor::samples::{host_spec, script, settings};
+use crate::supervisor::samples::{script, settings};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -280,7 +280,7 @@ fn start_rank(fence: u64) -> v1::StartRank {
         task: "i1.pseudo_label".to_owned(),
         rank: 0,
         world_size: 1,
-        spec: serde_json::to_string(&host_spec()).unwrap(),
+        spec: serde_json::to_string(&testkit::host_spec()).unwrap(),
         outputs: vec!["pseudo_labels".to_owned()],
         ..v1::StartRank::default()
     }

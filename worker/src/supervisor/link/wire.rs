@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::protocol::{StoreAnswer, StoreAsk};
+use duty::{Assignment, Held, Numbered, Report, StopMode};
 use proto::v1::{self, from_worker, report, store_reply, store_request, to_worker};
 use proto::{Invalid, digest_from_wire, digest_to_wire, digests_from_wire, digests_to_wire};
 use types::{Failure, FailureClass, Fence, Rank, TaskName, Timestamp};
 
-use super::super::assignment::{Assignment, Report, StopMode};
 use super::super::coordinator::{Downlink, Uplink};
-use super::super::duty::Held;
-use super::super::outbox::Numbered;
-use crate::protocol::{StoreAnswer, StoreAsk};
 
 pub(super) fn message(body: from_worker::Body) -> v1::FromWorker {
     v1::FromWorker { body: Some(body) }

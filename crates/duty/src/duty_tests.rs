@@ -1,7 +1,7 @@
 use super::*;
+use crate::exit::Exit;
 use crate::protocol::Message;
-use crate::supervisor::process::Exit;
-use crate::supervisor::samples::{assignment, point, training};
+use crate::samples::{assignment, point, training};
 
 const LEASE: Duration = Duration::from_secs(120);
 

@@ -4,34 +4,56 @@ use std::time::Duration;
 
 use types::{Failure, FailureClass, Fence, Rank, SlotKind, Timestamp};
 
-use super::assignment::{Assignment, ProgressNote, Report, StopMode};
-use super::attempt::{Attempt, Deed, Effect, Happening, Limits};
-use super::lease::Lease;
-use super::outbox::{Numbered, Outbox};
+use crate::assignment::{Assignment, ProgressNote, Report, StopMode};
+use crate::attempt::{Attempt, Deed, Effect, Happening, Limits};
+use crate::lease::Lease;
+use crate::outbox::{Numbered, Outbox};
 
 /// Everything that a supervisor can learn.
 #[derive(Debug, Clone)]
-pub(crate) enum Input {
+pub enum Input {
     /// The coordinator has accepted this worker on a new connection.
-    Attached { lost_after: Duration },
+    Attached {
+        /// How long the lease is.
+        lost_after: Duration,
+    },
     /// The connection is gone.
     Detached,
     /// The coordinator has heard what was sent at this time.
-    Heard { sent_at: Timestamp },
+    Heard {
+        /// By this worker's clock.
+        sent_at: Timestamp,
+    },
     /// The coordinator has written down all reports up to this number.
-    Acknowledged { up_to: u64 },
+    Acknowledged {
+        /// The number of a report.
+        up_to: u64,
+    },
     /// Start a rank.
     Start(Arc<Assignment>),
     /// Start a rank, in words that make no sense.
     Refuse {
+        /// Under this fence.
         fence: Fence,
+        /// With this rank.
         rank: Rank,
+        /// What was not understood.
         failure: Failure,
     },
     /// End a rank.
-    Stop { fence: Fence, mode: StopMode },
+    Stop {
+        /// The one of this attempt.
+        fence: Fence,
+        /// How.
+        mode: StopMode,
+    },
     /// Something happened to a rank.
-    Rank { fence: Fence, happening: Happening },
+    Rank {
+        /// To the one of this attempt.
+        fence: Fence,
+        /// What.
+        happening: Happening,
+    },
     /// The coordinator wants the worker to leave in order; it may say so more than once.
     Leave,
     /// So does a user, who is more impatient: the second time it is at once.
@@ -42,32 +64,43 @@ pub(crate) enum Input {
 
 /// Everything that a supervisor can want.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Do this for a rank.
-    Rank { fence: Fence, deed: Deed },
+    Rank {
+        /// For the one of this attempt.
+        fence: Fence,
+        /// What.
+        deed: Deed,
+    },
     /// Send a report; there is a connection.
     Send(Numbered),
     /// Send this; there is a connection.
     Progress(ProgressNote),
     /// Tell the coordinator that nothing new should come; there is a connection.
     Draining,
-    /// Tell the coordinator that the worker is gone for good, and end. `connected`: whether it can hear that.
-    Exit { connected: bool },
+    /// Tell the coordinator that the worker is gone for good, and end.
+    Exit {
+        /// Whether it can hear that.
+        connected: bool,
+    },
     /// Kill everything and end.
     ExitNow,
 }
 
 /// A rank that the worker tells the coordinator about when it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) fence: Fence,
-    pub(crate) rank: Rank,
-    pub(crate) slot: SlotKind,
+pub struct Held {
+    /// Its attempt.
+    pub fence: Fence,
+    /// Its place in the gang.
+    pub rank: Rank,
+    /// What it takes of the worker.
+    pub slot: SlotKind,
 }
 
-/// What a worker owes: obey, keep its lease, report everything once. Pure; [`super::shell`] performs the actions.
+/// What a worker owes: obey, keep its lease, report everything once. Pure; a shell performs the actions.
 #[derive(Debug)]
-pub(crate) struct Duty {
+pub struct Duty {
     lease: Lease,
     limits: Limits,
     attached: bool,
@@ -90,7 +123,9 @@ struct Leaving {
 const LAST_REPORTS: Duration = Duration::from_secs(10);
 
 impl Duty {
-    pub(crate) fn new(now: Timestamp, lost_after: Duration, limits: Limits) -> Self {
+    /// A worker that has just begun; `lost_after` is its lease until the coordinator says another.
+    #[must_use]
+    pub fn new(now: Timestamp, lost_after: Duration, limits: Limits) -> Self {
         Self {
             lease: Lease::new(now, lost_after),
             limits,
@@ -104,7 +139,8 @@ impl Duty {
     }
 
     /// The ranks of this worker: running ones, and ended ones whose end has not been acknowledged.
-    pub(crate) fn held(&self) -> Vec<Held> {
+    #[must_use]
+    pub fn held(&self) -> Vec<Held> {
         let mut held: BTreeMap<Fence, (Rank, SlotKind)> = self.outbox.unreported_ends();
         held.extend(self.attempts.iter().map(|(fence, attempt)| {
             let assignment = attempt.assignment();
@@ -116,13 +152,15 @@ impl Duty {
     }
 
     /// What a live attempt is about; none if it is over.
-    pub(crate) fn assignment(&self, fence: Fence) -> Option<Arc<Assignment>> {
+    #[must_use]
+    pub fn assignment(&self, fence: Fence) -> Option<Arc<Assignment>> {
         self.attempts
             .get(&fence)
             .map(|attempt| Arc::clone(attempt.assignment()))
     }
 
-    pub(crate) fn apply(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
+    /// Takes one input at `now`, by the worker's own clock, and says what has to be done, in this order.
+    pub fn apply(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
             Input::Attached { lost_after } => {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::supervisor::samples::{assignment, point, training};
+use crate::samples::{assignment, point, training};
 
 const KILLED: Exit = Exit {
     signal: Some(9),

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use types::{Digest, Failure, FailureClass, Progress, Step, TaskKind, Timestamp};
 
-use super::assignment::{Assignment, Report, StopMode};
-use super::ending::account_for;
-use super::process::Exit;
+use crate::assignment::{Assignment, Report, StopMode};
+use crate::ending::account_for;
+use crate::exit::Exit;
 use crate::protocol::{Command, Message};
 
 /// How long things may take before the worker helps.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// From the order to stop with a checkpoint to SIGTERM.
-    pub(crate) stop: Duration,
+    pub stop: Duration,
     /// From SIGTERM to SIGKILL.
-    pub(crate) terminate: Duration,
+    pub terminate: Duration,
     /// From a rank's last word to its end, before it is killed.
-    pub(crate) farewell: Duration,
+    pub farewell: Duration,
     /// How long the report of a failure waits for a checkpoint that is on its way to the store.
-    pub(crate) settle: Duration,
+    pub settle: Duration,
 }
 
 impl Default for Limits {
@@ -36,7 +36,7 @@ impl Default for Limits {
 
 /// What happens to an attempt's rank on this worker.
 #[derive(Debug, Clone)]
-pub(crate) enum Happening {
+pub enum Happening {
     /// Its input artifacts are here, or never will be.
     Fetched(Result<(), Failure>),
     /// Its process runs, or could not be started.
@@ -45,13 +45,16 @@ pub(crate) enum Happening {
     Said(Message),
     /// Its process is gone, all it had said has been heard.
     Exited {
+        /// How.
         exit: Exit,
         /// Last lines of its log, oldest first.
         log_tail: Vec<String>,
     },
     /// A file of it is in the coordinator's store, or could not be read.
     Uploaded {
+        /// Which.
         what: Upload,
+        /// Its name there.
         result: Result<Digest, Failure>,
     },
     /// The coordinator, or a user, wants it to end.
@@ -64,7 +67,7 @@ pub(crate) enum Happening {
 
 /// A file on its way to the coordinator's store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Upload {
+pub enum Upload {
     /// A checkpoint.
     Checkpoint(Step),
     /// A declared output.
@@ -84,7 +87,7 @@ pub(crate) enum Effect {
 
 /// What has to be done for an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Deed {
+pub enum Deed {
     /// Get the input artifacts, make a folder.
     Fetch,
     /// Stop getting them.
@@ -98,7 +101,12 @@ pub(crate) enum Deed {
     /// SIGKILL, to the group.
     Kill,
     /// Send a file to the coordinator's store, for as long as it takes.
-    Upload { what: Upload, file: PathBuf },
+    Upload {
+        /// What it is.
+        what: Upload,
+        /// Where it is.
+        file: PathBuf,
+    },
     /// Give up what is being sent.
     AbortUploads,
     /// Remove a file that nobody needs.
@@ -111,7 +119,7 @@ impl From<Deed> for Effect {
     }
 }
 
-/// The life of one rank on this worker: fetch, launch, run, upload, report. Pure; [`super::shell`] performs the effects.
+/// The life of one rank on this worker: fetch, launch, run, upload, report. Pure; a shell performs the effects.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     assignment: Arc<Assignment>,

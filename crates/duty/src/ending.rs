@@ -1,6 +1,6 @@
 use types::{Failure, FailureClass};
 
-use super::process::Exit;
+use crate::exit::Exit;
 
 const SIGABRT: i32 = 6;
 const SIGBUS: i32 = 7;

@@ -2,17 +2,21 @@ use std::collections::{BTreeMap, VecDeque};
 
 use types::{Fence, Rank, SlotKind};
 
-use super::assignment::Report;
+use crate::assignment::Report;
 
 /// A report on its way: sent again after each reconnection until the coordinator has acknowledged it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Numbered {
+pub struct Numbered {
     /// Grows by one within a worker's life.
-    pub(crate) sequence: u64,
-    pub(crate) fence: Fence,
-    pub(crate) rank: Rank,
-    pub(crate) slot: SlotKind,
-    pub(crate) report: Report,
+    pub sequence: u64,
+    /// The attempt that it is about.
+    pub fence: Fence,
+    /// Which rank of it.
+    pub rank: Rank,
+    /// Which slot that rank takes.
+    pub slot: SlotKind,
+    /// What there is to say.
+    pub report: Report,
 }
 
 /// Reports that the coordinator has not acknowledged, oldest first.

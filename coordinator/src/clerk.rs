@@ -1,0 +1,550 @@
+//! The coordinator's loop without its loop: no clock, no thread, no socket.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use control::{Action, Cluster, Input, RankReport, Record, Rejection, Report, StartRank, StopMode};
+use journal::Journal;
+use types::{
+    Digest, Failure, FailureClass, Fence, Incarnation, MetricPoint, Progress, Rank, TaskId,
+    TaskName, Timestamp, WorkerId,
+};
+
+/// Something a worker says, turned into plain data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// It is there.
+    Heartbeat {
+        /// By the worker's own clock; given back to it.
+        sent_at: u64,
+    },
+    /// To be written down and acknowledged.
+    Report {
+        /// Grows by one within a worker's life.
+        sequence: u64,
+        /// The attempt.
+        fence: Fence,
+        /// Which rank of it.
+        rank: Rank,
+        /// What there is to say.
+        what: SaidReport,
+    },
+    /// Of which only the latest matters.
+    Progress {
+        /// The attempt.
+        fence: Fence,
+        /// Which rank of it.
+        rank: Rank,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// Consecutive lines of a rank's log.
+    Logs {
+        /// The attempt.
+        fence: Fence,
+        /// Which rank of it.
+        rank: Rank,
+        /// The number of the first line; a rank's lines count from 0.
+        first: u64,
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// It wants nothing new.
+    Draining,
+    /// It leaves for good.
+    Goodbye,
+}
+
+/// A report is for the core, or a point of a curve for people.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SaidReport {
+    /// For the core.
+    Rank(RankReport),
+    /// For people.
+    Metrics(MetricPoint),
+}
+
+/// Something that a worker is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The answer to its hello, and the first word of a connection.
+    Welcome(Greeting),
+    /// A heartbeat was heard.
+    Heard {
+        /// What the heartbeat said.
+        sent_at: u64,
+    },
+    /// Reports are written down.
+    ReportsTaken {
+        /// All up to and including this one.
+        up_to: u64,
+    },
+    /// Log lines are written down.
+    LogsTaken {
+        /// The attempt.
+        fence: Fence,
+        /// Which rank of it.
+        rank: Rank,
+        /// So many, from its first on.
+        lines: u64,
+    },
+    /// Start a rank process.
+    Start(Box<StartRank>),
+    /// End a rank process.
+    Stop {
+        /// The attempt.
+        fence: Fence,
+        /// How.
+        mode: StopMode,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Nothing is left for it: it may go.
+    Leave,
+}
+
+/// What a worker has to know about times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeting {
+    /// How often it lets itself be heard.
+    pub heartbeat: Duration,
+    /// Its lease.
+    pub lost_after: Duration,
+}
+
+/// The way to a connected worker.
+pub trait Line {
+    /// Sends; whether there was room for it. A line that takes nothing is dropped.
+    fn tell(&self, told: Told) -> bool;
+}
+
+/// Everything else that the clerk reaches of the world, beside the journal.
+pub trait World {
+    /// Whether the artifact store has this.
+    fn has(&self, digest: &Digest) -> bool;
+
+    /// The ranks of an attempt may meet. An attempt that is open already stays as it is.
+    fn open_rendezvous(&mut self, fence: Fence, ranks: Vec<(Rank, WorkerId, Incarnation)>);
+
+    /// An attempt is over: whoever still waits for its keys is told so.
+    fn close_rendezvous(&mut self, fence: Fence);
+
+    /// Adds a point to a task's curve, unless it is there.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    fn metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) -> io::Result<()>;
+
+    /// Adds consecutive lines to a rank's log, those that are missing; gives how many are there now.
+    ///
+    /// # Errors
+    /// When they could not be written.
+    fn log(
+        &mut self,
+        task: &TaskName,
+        fence: Fence,
+        rank: Rank,
+        first: u64,
+        lines: &[String],
+    ) -> io::Result<u64>;
+
+    /// An attempt is over: its curve and its logs grow no more, or hardly.
+    fn close_records(&mut self, task: &TaskName, fence: Fence);
+
+    /// Something that people may want to know; what it asks for has been done.
+    fn notice(&mut self, action: Action);
+}
+
+struct Connection<L> {
+    number: u64,
+    line: L,
+}
+
+/// What follows from inputs once they are in the journal, in order.
+enum Effect {
+    Act(Action),
+    Tell(WorkerId, Told),
+    Then(Box<dyn FnOnce() + Send>),
+}
+
+/// Owns the cluster and its journal. It takes what happens, and on [`Clerk::commit`] writes down what changed the cluster and only
+/// then replies and gives commands.
+pub struct Clerk<L, W> {
+    cluster: Cluster,
+    journal: Box<dyn Journal + Send>,
+    world: W,
+    greeting: Greeting,
+    connections: BTreeMap<WorkerId, Connection<L>>,
+    last_connection: u64,
+    /// The newest report of each worker's current life.
+    sequences: BTreeMap<WorkerId, (Incarnation, u64)>,
+    /// What each attempt was about, also after its end: late lines of its log still come.
+    tasks: BTreeMap<Fence, TaskId>,
+    progress: BTreeMap<TaskId, Progress>,
+    records: Vec<Record>,
+    effects: Vec<Effect>,
+    dirty: bool,
+}
+
+impl<L: Line, W: World> Clerk<L, W> {
+    /// A clerk of a cluster that was rebuilt from this journal.
+    pub fn new(
+        cluster: Cluster,
+        journal: Box<dyn Journal + Send>,
+        world: W,
+        greeting: Greeting,
+    ) -> Self {
+        let tasks = cluster
+            .runs()
+            .iter()
+            .flat_map(|run| cluster.tasks(run.run))
+            .flat_map(|task| {
+                task.attempts
+                    .into_iter()
+                    .map(move |attempt| (attempt.fence, task.task.clone()))
+            })
+            .collect();
+        Self {
+            cluster,
+            journal,
+            world,
+            greeting,
+            connections: BTreeMap::new(),
+            last_connection: 0,
+            sequences: BTreeMap::new(),
+            tasks,
+            progress: BTreeMap::new(),
+            records: Vec::new(),
+            effects: Vec::new(),
+            dirty: true,
+        }
+    }
+
+    /// The state.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// How far running tasks are.
+    pub fn progress(&self) -> &BTreeMap<TaskId, Progress> {
+        &self.progress
+    }
+
+    /// Whether something that people look at has changed since the last call.
+    pub fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Applies one input; what follows waits for the journal.
+    ///
+    /// # Errors
+    /// The core's rejection; nothing has changed then.
+    pub fn input(&mut self, now: Timestamp, input: Input) -> Result<(), Rejection> {
+        let record = input.is_durable().then(|| Record {
+            at: now,
+            input: input.clone(),
+        });
+        match self.cluster.apply(now, input) {
+            Ok(actions) => {
+                self.dirty |= record.is_some();
+                self.records.extend(record);
+                self.effects.extend(actions.into_iter().map(Effect::Act));
+                Ok(())
+            }
+            Err(rejection) => {
+                self.effects.extend(rejection.action().map(Effect::Act));
+                Err(rejection)
+            }
+        }
+    }
+
+    /// Applies what time alone brings.
+    pub fn pass_time(&mut self, now: Timestamp) {
+        for input in self.cluster.due(now) {
+            if let Err(rejection) = self.input(now, input) {
+                tracing::debug!("what was due is not any more: {rejection}");
+            }
+        }
+    }
+
+    /// Introduces a worker's new connection; gives its number.
+    ///
+    /// # Errors
+    /// The core's rejection of the hello.
+    pub fn attach(
+        &mut self,
+        now: Timestamp,
+        hello: Input,
+        worker: WorkerId,
+        incarnation: Incarnation,
+        line: L,
+    ) -> Result<u64, Rejection> {
+        let effects_before = self.effects.len();
+        self.input(now, hello)?;
+        self.last_connection += 1;
+        let number = self.last_connection;
+        // The stream of an older connection ends as its line goes.
+        self.connections
+            .insert(worker.clone(), Connection { number, line });
+        if self
+            .sequences
+            .get(&worker)
+            .is_none_or(|(known, _)| *known != incarnation)
+        {
+            self.sequences.insert(worker.clone(), (incarnation, 0));
+        }
+        // Welcome comes first, whatever commands follow from the hello.
+        let welcome = Effect::Tell(worker, Told::Welcome(self.greeting));
+        self.effects.insert(effects_before, welcome);
+        Ok(number)
+    }
+
+    /// A connection is gone.
+    pub fn detached(&mut self, worker: &WorkerId, connection: u64) {
+        if self.is_current(worker, connection) {
+            self.connections.remove(worker);
+            tracing::debug!("the connection of worker {worker} is gone");
+        }
+    }
+
+    /// A worker has said something. What comes on an older connection than its newest is not listened to.
+    pub fn said(&mut self, now: Timestamp, worker: WorkerId, connection: u64, said: Said) {
+        if self.is_current(&worker, connection) {
+            self.hear(now, worker, said);
+        }
+    }
+
+    /// Tells a worker that it may leave.
+    pub fn tell_to_leave(&mut self, worker: WorkerId) {
+        self.effects.push(Effect::Tell(worker, Told::Leave));
+    }
+
+    /// Does this once everything taken so far is in the journal.
+    pub fn then(&mut self, act: impl FnOnce() + Send + 'static) {
+        self.effects.push(Effect::Then(Box::new(act)));
+    }
+
+    /// Writes the journal, then does what waited for that.
+    ///
+    /// # Errors
+    /// When the journal could not be written: nothing was done. If [`journal::Error::may_pass`], call again later; nothing may
+    /// be taken meanwhile that must not wait.
+    pub fn commit(&mut self) -> Result<(), journal::Error> {
+        if !self.records.is_empty() {
+            self.journal.append(&self.records)?;
+            self.records.clear();
+        }
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Act(action) => self.perform(action),
+                Effect::Tell(worker, told) => self.tell(&worker, told),
+                Effect::Then(act) => act(),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, worker: &WorkerId, connection: u64) -> bool {
+        self.connections
+            .get(worker)
+            .is_some_and(|current| current.number == connection)
+    }
+
+    fn hear(&mut self, now: Timestamp, worker: WorkerId, said: Said) {
+        let Some(&(incarnation, last)) = self.sequences.get(&worker) else {
+            return;
+        };
+        match said {
+            Said::Heartbeat { sent_at } => {
+                let heard = Input::Heard {
+                    worker: worker.clone(),
+                    incarnation,
+                };
+                match self.input(now, heard) {
+                    Ok(()) => {
+                        let heard = Effect::Tell(worker, Told::Heard { sent_at });
+                        self.effects.push(heard);
+                    }
+                    Err(rejection) => self.drop_connection(&worker, &rejection),
+                }
+            }
+            Said::Report {
+                sequence,
+                fence,
+                rank,
+                what,
+            } => {
+                if sequence > last {
+                    self.sequences
+                        .insert(worker.clone(), (incarnation, sequence));
+                    match what {
+                        SaidReport::Metrics(point) => self.metric(fence, rank, point),
+                        SaidReport::Rank(what) => {
+                            self.report(now, (&worker, incarnation), fence, rank, what);
+                        }
+                    }
+                }
+                let up_to = sequence.max(last);
+                self.effects
+                    .push(Effect::Tell(worker, Told::ReportsTaken { up_to }));
+            }
+            Said::Progress {
+                fence,
+                rank,
+                progress,
+            } => {
+                if rank == Rank(0)
+                    && let Some((task, _)) = self.cluster.live_attempt(fence)
+                {
+                    self.progress.insert(task, progress);
+                    self.dirty = true;
+                }
+            }
+            Said::Logs {
+                fence,
+                rank,
+                first,
+                lines,
+            } => self.logs(worker, fence, rank, first, &lines),
+            Said::Draining => {
+                if let Err(rejection) = self.input(now, Input::Drain { worker }) {
+                    tracing::debug!("{rejection}");
+                }
+            }
+            Said::Goodbye => {
+                let goodbye = Input::Goodbye {
+                    worker: worker.clone(),
+                    incarnation,
+                };
+                if let Err(rejection) = self.input(now, goodbye) {
+                    tracing::debug!("{rejection}");
+                }
+                self.connections.remove(&worker);
+            }
+        }
+    }
+
+    /// A worker that the core does not know (any more) has to say hello again, on a new connection.
+    fn drop_connection(&mut self, worker: &WorkerId, rejection: &Rejection) {
+        tracing::info!("{rejection}");
+        self.connections.remove(worker);
+    }
+
+    fn report(
+        &mut self,
+        now: Timestamp,
+        (worker, incarnation): (&WorkerId, Incarnation),
+        fence: Fence,
+        rank: Rank,
+        what: RankReport,
+    ) {
+        let missing: Vec<Digest> = match &what {
+            RankReport::Checkpoint { digest, .. } => vec![*digest],
+            RankReport::Finished { outputs } => outputs.values().copied().collect(),
+            _ => Vec::new(),
+        };
+        let what = match missing.into_iter().find(|digest| !self.world.has(digest)) {
+            None => what,
+            Some(digest) => RankReport::Failed {
+                failure: Failure {
+                    rank: Some(rank),
+                    ..Failure::new(
+                        FailureClass::TransientIo,
+                        format!("artifact {digest} was handed in but is not in the store"),
+                    )
+                },
+            },
+        };
+        let report = Report {
+            worker: worker.clone(),
+            incarnation,
+            fence,
+            rank,
+            what,
+        };
+        if let Err(rejection) = self.input(now, Input::Report(report)) {
+            // An ordinary answer: the attempt was over, and the worker is told to stop that rank.
+            tracing::debug!("{rejection}");
+        }
+    }
+
+    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) {
+        let Some(task) = self.tasks.get(&fence).filter(|_| rank == Rank(0)) else {
+            return;
+        };
+        if let Err(error) = self.world.metric(&task.name, fence, point) {
+            tracing::warn!("a point of the curves of {task} is lost: {error}");
+        }
+    }
+
+    fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: &[String]) {
+        // Lines of an attempt that this journal does not know have no place: they are taken as read.
+        let known = match self.tasks.get(&fence) {
+            None => Ok(first + lines.len() as u64),
+            Some(task) => self.world.log(&task.name, fence, rank, first, lines),
+        };
+        match known {
+            Ok(lines) => {
+                let taken = Told::LogsTaken { fence, rank, lines };
+                self.effects.push(Effect::Tell(worker, taken));
+            }
+            // Not acknowledged: the worker keeps them and sends them again on its next connection.
+            Err(error) => tracing::warn!("log lines of attempt {fence} cannot be written: {error}"),
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match &action {
+            Action::AttemptBegan { task, fence, gang } => {
+                self.tasks.insert(*fence, task.clone());
+                let ranks = gang
+                    .iter()
+                    .map(|seat| (seat.rank, seat.worker.clone(), seat.incarnation))
+                    .collect();
+                self.world.open_rendezvous(*fence, ranks);
+            }
+            Action::StartRank(start) => {
+                self.tell(&start.worker, Told::Start(Box::new(start.clone())));
+            }
+            Action::StopRank {
+                worker,
+                fence,
+                mode,
+                reason,
+                ..
+            } => {
+                let stop = Told::Stop {
+                    fence: *fence,
+                    mode: *mode,
+                    reason: reason.to_string(),
+                };
+                self.tell(worker, stop);
+            }
+            Action::AttemptEnded { task, fence, .. } => {
+                self.world.close_rendezvous(*fence);
+                self.world.close_records(&task.name, *fence);
+                self.progress.remove(task);
+            }
+            Action::WorkerDrained { worker, .. } => self.tell(worker, Told::Leave),
+            Action::Drained
+            | Action::TaskDone { .. }
+            | Action::TaskRetried { .. }
+            | Action::TaskFailed { .. }
+            | Action::WorkerChanged { .. }
+            | Action::RunFinished { .. } => {}
+        }
+        self.world.notice(action);
+    }
+
+    /// Sends to a worker that is connected. What is lost with a connection is repaired by the worker's next hello.
+    fn tell(&mut self, worker: &WorkerId, told: Told) {
+        let Some(connection) = self.connections.get(worker) else {
+            return;
+        };
+        if !connection.line.tell(told) {
+            tracing::warn!("worker {worker} takes nothing: its connection is dropped");
+            self.connections.remove(worker);
+        }
+    }
+}
