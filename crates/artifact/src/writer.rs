@@ -1,38 +1,65 @@
 use std::io::Write;
+use std::path::PathBuf;
 
-use tempfile::NamedTempFile;
 use types::Digest;
 
 use crate::digest::finish;
-use crate::{Error, Store};
+use crate::store::BLOCK;
+use crate::{Error, NewFile, Store};
 
 /// An artifact in the making. Dropped before [`Writer::commit`], it leaves nothing.
 #[derive(Debug)]
 pub struct Writer {
     store: Store,
-    aside: NamedTempFile,
+    file: Box<dyn NewFile>,
+    aside: Aside,
     hasher: blake3::Hasher,
     written: u64,
 }
 
+/// The file's name until it is an artifact.
+#[derive(Debug)]
+struct Aside {
+    store: Store,
+    path: PathBuf,
+    in_use: bool,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if self.in_use {
+            // what cannot be removed now is cleared away at the next start
+            let _ = self.store.disk().remove(&self.path);
+        }
+    }
+}
+
 impl Writer {
-    pub(crate) fn new(store: Store, aside: NamedTempFile) -> Self {
-        Self {
+    pub(crate) fn create(store: Store) -> Result<Self, Error> {
+        let path = store.aside();
+        let file = store.disk().create(&path);
+        let file = file.map_err(store.trouble("creating", &path, BLOCK))?;
+        Ok(Self {
+            aside: Aside {
+                store: store.clone(),
+                path,
+                in_use: true,
+            },
             store,
-            aside,
+            file,
             hasher: blake3::Hasher::new(),
             written: 0,
-        }
+        })
     }
 
     /// Adds bytes at the end.
     ///
     /// # Errors
-    /// When the disk is full or refuses.
+    /// When the disk is full or refuses; the artifact cannot be made any more then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.aside
-            .write_all(bytes)
-            .map_err(Error::io("writing", self.aside.path()))?;
+        let written = self.file.write_all(bytes);
+        let path = &self.aside.path;
+        written.map_err(self.store.trouble("writing", path, bytes.len() as u64))?;
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -49,18 +76,20 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Mismatch`] if another digest was expected; otherwise when the disk is full or refuses. Nothing is left then.
-    pub fn commit(self, expected: Option<Digest>) -> Result<Digest, Error> {
+    pub fn commit(mut self, expected: Option<Digest>) -> Result<Digest, Error> {
         let found = finish(&self.hasher);
         if let Some(expected) = expected
             && expected != found
         {
             return Err(Error::Mismatch { expected, found });
         }
-        self.store.settle(self.aside.as_file(), self.aside.path())?;
-        let aside = self.aside;
-        self.store.appear(&found, |path| {
-            aside.persist(path).map(drop).map_err(|error| error.error)
-        })?;
+        let path = &self.aside.path;
+        let flushed = self.file.flush();
+        flushed.map_err(self.store.trouble("writing", path, self.written))?;
+        let settled = self.store.disk().settle(path);
+        settled.map_err(self.store.trouble("writing", path, self.written))?;
+        self.store.appear(&found, path)?;
+        self.aside.in_use = false;
         Ok(found)
     }
 }

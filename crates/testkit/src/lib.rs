@@ -1,13 +1,15 @@
-//! Fake clock and builders; only ever a dev-dependency.
+//! Fake clock and disk, builders; only ever a dev-dependency.
 //!
-//! Nothing here waits, and nothing here is random: a test that uses it says all that happens.
+//! Nothing here waits, and what is drawn is drawn from a seed: a test that uses it says all that happens.
 
 mod clock;
+mod disk;
 mod graph;
 mod scores;
 mod spec;
 
 pub use clock::Clock;
+pub use disk::{Disk, File};
 pub use graph::{GraphError, graph};
 pub use scores::score_report;
 pub use spec::{host_spec, train_spec};

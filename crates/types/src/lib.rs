@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows a wire format. A [`TaskSpec`] is the complete description of one task:
 //! `plan` writes it, `control` carries it unopened, `worker` and `train` obey it.
 
+mod bytes;
 mod classes;
 mod digest;
 mod duration;
@@ -16,6 +17,7 @@ mod spec;
 mod split;
 mod task;
 
+pub use bytes::Bytes;
 pub use classes::{
     CLASSES, MAESTRO_EVALUATED, NUM_CLASSES, NUM_DESED_CLASSES, class_index, desed_classes,
     maestro_classes,
