@@ -11,6 +11,7 @@
 mod digest;
 mod disk;
 mod error;
+mod keeper;
 mod reader;
 mod store;
 mod writer;
@@ -18,6 +19,7 @@ mod writer;
 pub use digest::digest_of_file;
 pub use disk::{About, Disk, FileId, NewFile, OpenFile, RealDisk};
 pub use error::Error;
+pub use keeper::{Hold, Keeper, Live, Sweep, Swept};
 pub use reader::Reader;
 pub use store::Store;
 pub use writer::Writer;
