@@ -14,6 +14,8 @@ pub(crate) struct Snapshot {
     pub(crate) workers: Vec<WorkerView>,
     /// How far running tasks are.
     pub(crate) progress: BTreeMap<TaskId, Progress>,
+    /// What waits for room on a disk, a line each.
+    pub(crate) paused: Vec<String>,
     /// When this was true.
     pub(crate) now: Timestamp,
 }

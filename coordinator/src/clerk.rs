@@ -1,6 +1,6 @@
 //! The coordinator's loop without its loop: no clock, no thread, no socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use types::{
     Digest, Failure, FailureClass, Fence, Incarnation, MetricPoint, Progress, Rank, TaskId,
     TaskName, Timestamp, WorkerId,
 };
+
+use crate::pauses::Pauses;
 
 /// Something a worker says, turned into plain data.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,10 +52,29 @@ pub enum Said {
         /// The lines.
         lines: Vec<String>,
     },
+    /// A rank waits for room on a disk, or goes on.
+    Waits {
+        /// The attempt.
+        fence: Fence,
+        /// Which rank of it.
+        rank: Rank,
+        /// Why it waits; none if it goes on.
+        reason: Option<String>,
+    },
     /// It wants nothing new.
     Draining,
     /// It leaves for good.
     Goodbye,
+}
+
+impl Said {
+    /// Whether it changes nothing that the journal holds: it need not wait for the journal.
+    pub(crate) const fn is_volatile(&self) -> bool {
+        matches!(
+            self,
+            Self::Heartbeat { .. } | Self::Progress { .. } | Self::Waits { .. }
+        )
+    }
 }
 
 /// A report is for the core, or a point of a curve for people.
@@ -152,6 +173,9 @@ pub trait World {
     /// An attempt is over: its curve and its logs grow no more, or hardly.
     fn close_records(&mut self, task: &TaskName, fence: Fence);
 
+    /// A report of these artifacts has been taken, and what refers to them is in the journal.
+    fn taken(&mut self, _artifacts: &[Digest]) {}
+
     /// Something that people may want to know; what it asks for has been done.
     fn notice(&mut self, action: Action);
 }
@@ -165,7 +189,21 @@ struct Connection<L> {
 enum Effect {
     Act(Action),
     Tell(WorkerId, Told),
+    Taken(Vec<Digest>),
     Then(Box<dyn FnOnce() + Send>),
+}
+
+/// For people, and not yet in its file because the disk is full. Acknowledged only when it is there.
+enum Unwritten {
+    Metric(TaskName, Fence, MetricPoint),
+    Logs {
+        worker: WorkerId,
+        task: TaskName,
+        fence: Fence,
+        rank: Rank,
+        first: u64,
+        lines: Vec<String>,
+    },
 }
 
 /// Owns the cluster and its journal. It takes what happens, and on [`Clerk::commit`] writes down what changed the cluster and only
@@ -182,7 +220,9 @@ pub struct Clerk<L, W> {
     /// What each attempt was about, also after its end: late lines of its log still come.
     tasks: BTreeMap<Fence, TaskId>,
     progress: BTreeMap<TaskId, Progress>,
+    pauses: Pauses,
     records: Vec<Record>,
+    unwritten: VecDeque<Unwritten>,
     effects: Vec<Effect>,
     dirty: bool,
 }
@@ -215,7 +255,9 @@ impl<L: Line, W: World> Clerk<L, W> {
             sequences: BTreeMap::new(),
             tasks,
             progress: BTreeMap::new(),
+            pauses: Pauses::default(),
             records: Vec::new(),
+            unwritten: VecDeque::new(),
             effects: Vec::new(),
             dirty: true,
         }
@@ -226,9 +268,30 @@ impl<L: Line, W: World> Clerk<L, W> {
         &self.cluster
     }
 
+    /// The world around it.
+    pub(crate) fn world(&self) -> &W {
+        &self.world
+    }
+
+    /// The state, and the world to act on by it.
+    pub(crate) fn cluster_and_world(&mut self) -> (&Cluster, &mut W) {
+        (&self.cluster, &mut self.world)
+    }
+
     /// How far running tasks are.
     pub fn progress(&self) -> &BTreeMap<TaskId, Progress> {
         &self.progress
+    }
+
+    /// What waits for room on a disk.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    /// The journal cannot be written for now, or can again.
+    pub(crate) fn pause(&mut self, reason: Option<String>) {
+        self.pauses.set_own(reason);
+        self.dirty = true;
     }
 
     /// Whether something that people look at has changed since the last call.
@@ -315,6 +378,21 @@ impl<L: Line, W: World> Clerk<L, W> {
         }
     }
 
+    /// The same for what is [volatile](Said::is_volatile), while a [`Clerk::commit`] waits for room: it is answered at once, and
+    /// what waits goes on waiting. So a full disk here ends no lease.
+    pub(crate) fn said_meanwhile(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        connection: u64,
+        said: Said,
+    ) {
+        let waiting = std::mem::take(&mut self.effects);
+        self.said(now, worker, connection, said);
+        let at_once = std::mem::replace(&mut self.effects, waiting);
+        self.perform_all(at_once);
+    }
+
     /// Tells a worker that it may leave.
     pub fn tell_to_leave(&mut self, worker: WorkerId) {
         self.effects.push(Effect::Tell(worker, Told::Leave));
@@ -335,14 +413,53 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.journal.append(&self.records)?;
             self.records.clear();
         }
-        for effect in std::mem::take(&mut self.effects) {
-            match effect {
-                Effect::Act(action) => self.perform(action),
-                Effect::Tell(worker, told) => self.tell(&worker, told),
-                Effect::Then(act) => act(),
+        self.write_the_rest()?;
+        let effects = std::mem::take(&mut self.effects);
+        self.perform_all(effects);
+        Ok(())
+    }
+
+    /// What found no room when it came: acknowledgements wait for it as they do for the journal.
+    fn write_the_rest(&mut self) -> Result<(), journal::Error> {
+        while let Some(unwritten) = self.unwritten.pop_front() {
+            let before = self.unwritten.len();
+            let task = match unwritten {
+                Unwritten::Metric(task, fence, point) => {
+                    self.write_metric(&task, fence, point);
+                    task
+                }
+                Unwritten::Logs {
+                    worker,
+                    task,
+                    fence,
+                    rank,
+                    first,
+                    lines,
+                } => {
+                    self.write_logs(worker, &task, fence, rank, first, lines);
+                    task
+                }
+            };
+            if self.unwritten.len() > before {
+                // it is the last one now, and belongs before the others
+                self.unwritten.rotate_right(1);
+                return Err(journal::Error::Full {
+                    path: format!("logs and curves of {task}").into(),
+                });
             }
         }
         Ok(())
+    }
+
+    fn perform_all(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Act(action) => self.perform(action),
+                Effect::Tell(worker, told) => self.tell(&worker, told),
+                Effect::Taken(artifacts) => self.world.taken(&artifacts),
+                Effect::Then(act) => act(),
+            }
+        }
     }
 
     fn is_current(&self, worker: &WorkerId, connection: u64) -> bool {
@@ -406,7 +523,17 @@ impl<L: Line, W: World> Clerk<L, W> {
                 rank,
                 first,
                 lines,
-            } => self.logs(worker, fence, rank, first, &lines),
+            } => self.logs(worker, fence, rank, first, lines),
+            Said::Waits {
+                fence,
+                rank,
+                reason,
+            } => {
+                if let Some((task, _)) = self.cluster.live_attempt(fence) {
+                    self.pauses.set((fence, rank), task, worker, reason);
+                    self.dirty = true;
+                }
+            }
             Said::Draining => {
                 if let Err(rejection) = self.input(now, Input::Drain { worker }) {
                     tracing::debug!("{rejection}");
@@ -439,12 +566,12 @@ impl<L: Line, W: World> Clerk<L, W> {
         rank: Rank,
         what: RankReport,
     ) {
-        let missing: Vec<Digest> = match &what {
+        let handed_in: Vec<Digest> = match &what {
             RankReport::Checkpoint { digest, .. } => vec![*digest],
             RankReport::Finished { outputs } => outputs.values().copied().collect(),
             _ => Vec::new(),
         };
-        let what = match missing.into_iter().find(|digest| !self.world.has(digest)) {
+        let what = match handed_in.iter().find(|digest| !self.world.has(digest)) {
             None => what,
             Some(digest) => RankReport::Failed {
                 failure: Failure {
@@ -463,9 +590,10 @@ impl<L: Line, W: World> Clerk<L, W> {
             rank,
             what,
         };
-        if let Err(rejection) = self.input(now, Input::Report(report)) {
+        match self.input(now, Input::Report(report)) {
+            Ok(()) => self.effects.push(Effect::Taken(handed_in)),
             // An ordinary answer: the attempt was over, and the worker is told to stop that rank.
-            tracing::debug!("{rejection}");
+            Err(rejection) => tracing::debug!("{rejection}"),
         }
     }
 
@@ -473,22 +601,71 @@ impl<L: Line, W: World> Clerk<L, W> {
         let Some(task) = self.tasks.get(&fence).filter(|_| rank == Rank(0)) else {
             return;
         };
-        if let Err(error) = self.world.metric(&task.name, fence, point) {
-            tracing::warn!("a point of the curves of {task} is lost: {error}");
+        let task = task.name.clone();
+        if self.unwritten.is_empty() {
+            self.write_metric(&task, fence, point);
+        } else {
+            let later = Unwritten::Metric(task, fence, point);
+            self.unwritten.push_back(later);
         }
     }
 
-    fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: &[String]) {
-        // Lines of an attempt that this journal does not know have no place: they are taken as read.
-        let known = match self.tasks.get(&fence) {
-            None => Ok(first + lines.len() as u64),
-            Some(task) => self.world.log(&task.name, fence, rank, first, lines),
+    fn write_metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) {
+        match self.world.metric(task, fence, point.clone()) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                let later = Unwritten::Metric(task.clone(), fence, point);
+                self.unwritten.push_back(later);
+            }
+            Err(error) => tracing::warn!("a point of the curves of {task} is lost: {error}"),
+        }
+    }
+
+    fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: Vec<String>) {
+        let Some(task) = self.tasks.get(&fence) else {
+            // Lines of an attempt that this journal does not know have no place: they are taken as read.
+            let lines = first + lines.len() as u64;
+            let taken = Told::LogsTaken { fence, rank, lines };
+            self.effects.push(Effect::Tell(worker, taken));
+            return;
         };
-        match known {
+        let task = task.name.clone();
+        if self.unwritten.is_empty() {
+            self.write_logs(worker, &task, fence, rank, first, lines);
+        } else {
+            self.unwritten.push_back(Unwritten::Logs {
+                worker,
+                task,
+                fence,
+                rank,
+                first,
+                lines,
+            });
+        }
+    }
+
+    fn write_logs(
+        &mut self,
+        worker: WorkerId,
+        task: &TaskName,
+        fence: Fence,
+        rank: Rank,
+        first: u64,
+        lines: Vec<String>,
+    ) {
+        match self.world.log(task, fence, rank, first, &lines) {
             Ok(lines) => {
                 let taken = Told::LogsTaken { fence, rank, lines };
                 self.effects.push(Effect::Tell(worker, taken));
             }
+            Err(error) if is_full(&error) => self.unwritten.push_back(Unwritten::Logs {
+                worker,
+                task: task.clone(),
+                fence,
+                rank,
+                first,
+                lines,
+            }),
             // Not acknowledged: the worker keeps them and sends them again on its next connection.
             Err(error) => tracing::warn!("log lines of attempt {fence} cannot be written: {error}"),
         }
@@ -525,6 +702,7 @@ impl<L: Line, W: World> Clerk<L, W> {
                 self.world.close_rendezvous(*fence);
                 self.world.close_records(&task.name, *fence);
                 self.progress.remove(task);
+                self.pauses.end(*fence);
             }
             Action::WorkerDrained { worker, .. } => self.tell(worker, Told::Leave),
             Action::Drained
@@ -548,3 +726,15 @@ impl<L: Line, W: World> Clerk<L, W> {
         }
     }
 }
+
+/// Later there may be room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+#[path = "clerk_tests.rs"]
+mod tests;

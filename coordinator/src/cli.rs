@@ -9,7 +9,7 @@ use plan::{Options, Plan};
 
 use crate::client::{self, Client};
 use crate::run::{self, RunOptions};
-use crate::{exit, plan_commands, terminal};
+use crate::{exit, gc, plan_commands, terminal};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -118,6 +118,15 @@ enum Command {
         /// The run's number [default: the latest]
         run: Option<u64>,
     },
+    /// Free what nothing in a run directory refers to any more; a coordinator at work does so by itself
+    Gc {
+        /// The run directory
+        #[arg(long, value_name = "DIR")]
+        run_dir: PathBuf,
+        /// Only list it
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Take a worker out of service: its ranks stop after a checkpoint, and it gets nothing new
     Drain {
         #[command(flatten)]
@@ -167,6 +176,7 @@ pub fn main() -> ExitCode {
             PlanCommand::Show(show) => plan_commands::show(&show),
             PlanCommand::Keys => Ok(plan_commands::keys()),
         },
+        Some(Command::Gc { run_dir, dry_run }) => gc::run(&run_dir, dry_run),
         Some(command) => block_on(ask(command)),
         None => match cli.run.plan {
             Some(ref plan) => match Plan::load(plan, Options { check_files: true }) {
@@ -217,7 +227,7 @@ async fn ask(command: Command) -> anyhow::Result<u8> {
         Command::Retry { reach, task } => Client::find(&reach)?.retry(&task).await?,
         Command::Cancel { reach, run } => Client::find(&reach)?.cancel(run).await?,
         Command::Drain { reach, worker } => Client::find(&reach)?.drain(&worker).await?,
-        Command::Plan(_) => {}
+        Command::Plan(_) | Command::Gc { .. } => {}
     }
     Ok(exit::OK)
 }

@@ -74,7 +74,7 @@ impl Records {
         }
         let mut line = serde_json::to_string(&Line { fence, point })?;
         line.push('\n');
-        curve.file.write_all(line.as_bytes())?;
+        append_whole(&mut curve.file, line.as_bytes())?;
         curve.last = Some(place);
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Records {
                 text.push_str(line);
                 text.push('\n');
             }
-            log.file.write_all(text.as_bytes())?;
+            append_whole(&mut log.file, text.as_bytes())?;
             log.lines += (lines.len() - known) as u64;
         }
         Ok(log.lines)
@@ -120,6 +120,14 @@ impl Records {
         self.curves.remove(task);
         self.logs.retain(|(open, _), _| *open != fence);
     }
+}
+
+/// All or nothing, as far as the disk lets us: a full one leaves no half of a line before the next.
+fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| {
+        let _ = file.set_len(before);
+    })
 }
 
 /// The newest point of a curve that an earlier life of the coordinator wrote. A line torn by a crash is cut off.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use artifact::Keeper;
 use control::{Input, RunOutcome, Settings};
 use journal::{Journal, SqliteJournal};
 use plan::{Plan, Sizing};
@@ -26,6 +27,7 @@ use crate::run_dir::RunDir;
 use crate::server;
 use crate::shell::{Handle, Outputs, Parts, Shell};
 use crate::submission::{Submitter, opening};
+use crate::sweeper::{self, Manifests};
 use crate::terminal;
 
 /// What a user may choose.
@@ -56,12 +58,16 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
     let journal = SqliteJournal::open(&run_dir.journal())?;
     let cluster = replay(journal.records()?)?;
     let store = Arc::new(artifact::Store::open(run_dir.artifacts())?);
+    let live = Manifests::default().live(&cluster);
+    let keeper = Arc::new(Keeper::new(Arc::clone(&store), &live)?);
+    // until the run is there, nothing refers to what it brings
+    let hold = keeper.hold();
     let speed = if options.local_workers > 0 {
         Sizing::CPU
     } else {
         Sizing::GPU
     };
-    let submitter = Arc::new(Submitter::new(run_dir.clone(), Arc::clone(&store), speed));
+    let submitter = Arc::new(Submitter::new(run_dir.clone(), Arc::clone(&keeper), speed));
     let (prepared, plan) = {
         let submitter = Arc::clone(&submitter);
         tokio::task::spawn_blocking(move || {
@@ -87,7 +93,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
     let (shell, outputs) = Shell::new(Parts {
         cluster,
         journal: Box::new(journal),
-        store: Arc::clone(&store),
+        keeper: Arc::clone(&keeper),
         rendezvous: Arc::clone(&rendezvous),
         records: Records::new(run_dir.clone()),
         greeting: Greeting {
@@ -108,6 +114,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         }
         handle.input(input).await?;
     }
+    drop(hold);
 
     let mut code = exit::OK;
     if !is_over(&handle, run).await? {
@@ -116,7 +123,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
             handle: handle.clone(),
             run,
             drained,
-            store: Arc::clone(&store),
+            keeper: Arc::clone(&keeper),
             rendezvous,
             submitter,
             run_dir: run_dir.clone(),
@@ -142,6 +149,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         .query(move |view| (view.cluster.run(run), view.cluster.tasks(run)))
         .await?;
     let view = view.context("the run is not known any more")?;
+    sweep_at_the_end(&handle, &keeper).await;
     if code == exit::OK && !matches!(view.ended, Some((_, RunOutcome::Done))) {
         code = exit::FAILED;
     }
@@ -158,6 +166,21 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
     Ok(code)
 }
 
+/// What the run leaves at its end is of use.
+async fn sweep_at_the_end(handle: &Handle, keeper: &Arc<Keeper>) {
+    let live = handle.query(|view| Manifests::default().live(view.cluster));
+    let Ok(live) = live.await else { return };
+    // one that is running has done as much
+    let Some(sweep) = keeper.sweep(live) else {
+        return;
+    };
+    match tokio::task::spawn_blocking(move || sweep.run(false)).await {
+        Ok(Ok(swept)) => sweeper::tell(&swept),
+        Ok(Err(error)) => tracing::warn!("superseded artifacts cannot be removed: {error}"),
+        Err(error) => tracing::warn!("{error}"),
+    }
+}
+
 async fn is_over(handle: &Handle, run: RunId) -> Result<bool> {
     Ok(handle
         .query(move |view| view.cluster.run(run).is_none_or(|run| run.ended.is_some()))
@@ -170,7 +193,7 @@ struct Session<'a> {
     handle: Handle,
     run: RunId,
     drained: watch::Receiver<bool>,
-    store: Arc<artifact::Store>,
+    keeper: Arc<Keeper>,
     rendezvous: Arc<Rendezvous>,
     submitter: Arc<Submitter>,
     run_dir: RunDir,
@@ -189,7 +212,7 @@ impl Session<'_> {
             server::Parts {
                 shell: self.handle.clone(),
                 rendezvous: Arc::clone(&self.rendezvous),
-                store: Arc::clone(&self.store),
+                keeper: Arc::clone(&self.keeper),
                 submitter: Arc::clone(&self.submitter),
                 run_dir: self.run_dir.clone(),
                 token,

@@ -31,7 +31,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) struct Parts {
     pub(crate) shell: Handle,
     pub(crate) rendezvous: Arc<Rendezvous>,
-    pub(crate) store: Arc<artifact::Store>,
+    pub(crate) keeper: Arc<artifact::Keeper>,
     pub(crate) submitter: Arc<Submitter>,
     pub(crate) run_dir: RunDir,
     pub(crate) token: Token,
@@ -61,7 +61,7 @@ impl Running {
             move |request: Request<()>| -> Result<Request<()>, Status> { token.check(request) };
         let workers = WorkersServer::new(Workers::new(parts.shell.clone(), parts.rendezvous))
             .max_decoding_message_size(LARGEST_MESSAGE);
-        let artifacts = ArtifactsServer::new(artifacts::service(parts.store, parts.lost))
+        let artifacts = ArtifactsServer::new(artifacts::service(parts.keeper, parts.lost))
             .max_decoding_message_size(LARGEST_MESSAGE);
         let users = UsersServer::new(Users::new(parts.shell, parts.submitter, parts.run_dir))
             .max_decoding_message_size(LARGEST_MESSAGE);

@@ -28,9 +28,15 @@ pub(crate) fn text(reply: &v1::StatusReply, now: u64) -> String {
             counts.join(", ")
         ));
     }
+    if let Some(reason) = &reply.paused {
+        text.push_str(&format!("paused: {reason}\n\n"));
+    }
     let mut tasks = new_table(&["task", "state", "on", "progress or reason"]);
     for task in &reply.tasks {
         let what = match &task.progress {
+            _ if task.paused.is_some() => {
+                format!("paused: {}", task.paused.as_deref().unwrap_or_default())
+            }
             Some(progress) if task.state == "running" => progress_text(progress),
             _ if task.state == "done" && task.remembered => "remembered".to_owned(),
             _ if task.state == "done" => String::new(),
@@ -116,7 +122,7 @@ pub(crate) fn json(reply: &v1::StatusReply) -> String {
                 "done": progress.done, "total": progress.total, "unit": progress.unit, "loss": progress.loss,
                 "clips_per_second": progress.clips_per_second,
             })),
-            "outputs": outputs,
+            "outputs": outputs, "paused": task.paused,
         })
     });
     let workers = reply.workers.iter().map(|worker| {
@@ -125,7 +131,7 @@ pub(crate) fn json(reply: &v1::StatusReply) -> String {
             "tasks": worker.tasks, "heard_at": worker.heard_at,
         })
     });
-    let all = json!({ "run": run, "tasks": tasks.collect::<Vec<_>>(), "workers": workers.collect::<Vec<_>>() });
+    let all = json!({ "run": run, "paused": reply.paused, "tasks": tasks.collect::<Vec<_>>(), "workers": workers.collect::<Vec<_>>() });
     format!("{all:#}\n")
 }
 
@@ -195,7 +201,23 @@ mod tests {
                 tasks: vec!["i1.s1.atst_a.train".to_owned()],
                 heard_at: Some(60_000),
             }],
+            paused: None,
         }
+    }
+
+    #[test]
+    fn what_waits_for_room_is_said_first_and_instead_of_the_progress() {
+        let mut reply = reply();
+        reply.paused = Some("no room on /runs/one".to_owned());
+        reply.tasks[0].paused = Some("no room on /cache".to_owned());
+        let said = text(&reply, 61_000);
+        let first = said.lines().nth(2);
+        assert_eq!(first, Some("paused: no room on /runs/one"), "{said}");
+        assert!(said.contains("paused: no room on /cache"), "{said}");
+        assert!(!said.contains("120/294 steps"), "{said}");
+        let json: serde_json::Value = serde_json::from_str(&json(&reply)).unwrap();
+        assert_eq!(json["paused"], "no room on /runs/one");
+        assert_eq!(json["tasks"][0]["paused"], "no room on /cache");
     }
 
     #[test]

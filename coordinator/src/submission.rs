@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use artifact::Keeper;
 use control::{Cluster, Input, RunOutcome, Settings};
 use plan::{Options, Plan};
 use types::{Digest, RunId, TaskGraph};
@@ -17,7 +18,7 @@ use crate::shell::Handle;
 /// Prepares plans for one run directory.
 pub(crate) struct Submitter {
     run_dir: RunDir,
-    store: Arc<artifact::Store>,
+    keeper: Arc<Keeper>,
     operations_per_second: f64,
 }
 
@@ -28,14 +29,10 @@ pub(crate) struct Prepared {
 }
 
 impl Submitter {
-    pub(crate) fn new(
-        run_dir: RunDir,
-        store: Arc<artifact::Store>,
-        operations_per_second: f64,
-    ) -> Self {
+    pub(crate) fn new(run_dir: RunDir, keeper: Arc<Keeper>, operations_per_second: f64) -> Self {
         Self {
             run_dir,
-            store,
+            keeper,
             operations_per_second,
         }
     }
@@ -48,10 +45,11 @@ impl Submitter {
     pub(crate) fn prepare(&self, plan: &Plan) -> Result<Prepared> {
         let manifest = dataset::Manifest::build(plan.data(), Some(&self.run_dir.manifest_cache()))
             .with_context(|| format!("the data of plan {}", plan.name()))?;
-        self.store
+        let store = self.keeper.store();
+        store
             .put_bytes(&manifest.to_json())
             .context("storing the data manifest")?;
-        let files = external::import(&plan.files(), &self.run_dir, &self.store)?;
+        let files = external::import(&plan.files(), &self.run_dir, store)?;
         let graph = plan.graph_of(
             manifest.digest(),
             &files,
@@ -87,6 +85,8 @@ impl Submitter {
     ) -> Result<RunId> {
         let plan = Plan::parse(text, path, Options { check_files: true })
             .map_err(|problems| anyhow!("{problems}"))?;
+        // until the run is there, nothing refers to what it brings
+        let _hold = self.keeper.hold();
         let this = Arc::clone(self);
         let prepared = tokio::task::spawn_blocking(move || {
             this.keep(&plan)?;

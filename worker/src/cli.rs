@@ -108,6 +108,9 @@ pub struct Options {
     /// [default: tutti/workers/NAME in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Room for downloaded artifacts, such as 20GB; what was used longest ago goes first [default: half of what is free and taken]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub cache_limit: Option<u64>,
     /// Address or name at which other workers' ranks reach this host. Tensors travel unencrypted: use a private network
     /// [default: this host's address towards the coordinator]
     #[arg(long, value_name = "HOST")]
@@ -118,6 +121,24 @@ pub struct Options {
     /// End as soon as the process that started this worker ends
     #[arg(long, env = "TUTTI_ENDS_WITH_PARENT", hide = true)]
     pub ends_with_parent: bool,
+}
+
+/// `500MB`, `20GB`, `2TB`, or a number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|one: char| one.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => 0,
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|_| unit > 0)
+        .ok_or_else(|| format!("{text:?} is no size; expected a number with B, KB, MB, GB or TB"))
 }
 
 impl Options {
@@ -152,6 +173,20 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cache_limit_is_a_number_with_a_unit() {
+        let limit = |text| {
+            let cli = Cli::try_parse_from(["worker", "--cpu", "--cache-limit", text]);
+            cli.map(|cli| cli.options.cache_limit)
+        };
+        assert_eq!(limit("20GB").unwrap(), Some(20_000_000_000));
+        assert_eq!(limit("512").unwrap(), Some(512));
+        for wrong in ["", "GB", "2 GB", "2XB", "99999999999999TB"] {
+            let message = limit(wrong).unwrap_err().to_string();
+            assert!(message.contains("--cache-limit"), "{message}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use artifact::{Error, Reader, Store, Writer};
+use artifact::{Error, Keeper, Reader, Writer};
 use proto::v1::artifacts_server;
 use proto::v1::upload_chunk::Part;
 use proto::{CHUNK, digest_from_wire, v1};
@@ -15,17 +15,20 @@ use types::Digest;
 /// Chunks of one download in memory, at most.
 const AHEAD: usize = 4;
 
+/// What uploads leave free: the journal, the logs and the report want to go on when the disk gets full.
+const RESERVE: u64 = 8 << 20;
+
 /// Immutable files by digest, over the wire. Artifacts that turn out to be damaged or gone are named through `lost`.
 pub(crate) fn service(
-    store: Arc<Store>,
+    keeper: Arc<Keeper>,
     lost: mpsc::UnboundedSender<Digest>,
 ) -> impl artifacts_server::Artifacts {
-    Artifacts { store, lost }
+    Artifacts { keeper, lost }
 }
 
 #[derive(Clone)]
 struct Artifacts {
-    store: Arc<Store>,
+    keeper: Arc<Keeper>,
     lost: mpsc::UnboundedSender<Digest>,
 }
 
@@ -38,8 +41,8 @@ impl artifacts_server::Artifacts for Artifacts {
         request: Request<v1::HasRequest>,
     ) -> Result<Response<v1::HasReply>, Status> {
         let digest = digest_from_wire("HasRequest", "digest", &request.get_ref().digest)?;
-        let store = Arc::clone(&self.store);
-        let has = on_disk(move || Ok(store.has(&digest))).await?;
+        let keeper = Arc::clone(&self.keeper);
+        let has = on_disk(move || Ok(keeper.has(&digest))).await?;
         Ok(Response::new(v1::HasReply { has }))
     }
 
@@ -58,7 +61,7 @@ impl artifacts_server::Artifacts for Artifacts {
         request: Request<v1::DownloadRequest>,
     ) -> Result<Response<Chunks>, Status> {
         let digest = digest_from_wire("DownloadRequest", "digest", &request.get_ref().digest)?;
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(self.keeper.store());
         let opened = spawn_blocking(move || store.read(&digest)).await;
         let reader = match opened.map_err(panicked)? {
             Ok(reader) => reader,
@@ -86,11 +89,19 @@ impl Artifacts {
             return Err(Status::invalid_argument("an upload begins with its header"));
         };
         let digest = digest_from_wire("UploadHeader", "digest", &header.digest)?;
-        let store = Arc::clone(&self.store);
-        // one of another size is damaged, and mended by what comes
-        let writer = on_disk(move || match store.size(&digest) {
-            Some(size) if size == header.size => Ok(None),
-            _ => store.begin().map(Some),
+        let keeper = Arc::clone(&self.keeper);
+        let writer = on_disk(move || {
+            // from here on it is not removed for want of somebody who refers to it
+            keeper.arrives(digest);
+            let store = keeper.store();
+            match store.size(&digest) {
+                Some(size) if size == header.size => Ok(None),
+                // one of another size is damaged, and mended by what comes
+                _ => {
+                    store.need_room(header.size, RESERVE)?;
+                    store.begin().map(Some)
+                }
+            }
         });
         let Some(mut writer) = writer.await? else {
             return Ok(true);
@@ -149,7 +160,7 @@ impl Artifacts {
     /// Takes a damaged file away, so that the artifact can be put again, and has it made again.
     async fn discard(&self, reader: Reader, error: &Error) {
         let digest = reader.digest();
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(self.keeper.store());
         if let Err(status) = on_disk(move || store.remove_damaged(&reader)).await {
             tracing::error!("a damaged artifact cannot be removed: {}", status.message());
         }

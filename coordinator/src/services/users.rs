@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use proto::Invalid;
 use proto::v1;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
-use types::{Progress, ProgressUnit, RunId, TaskId, TaskName, WorkerId};
+use types::{ProgressUnit, RunId, TaskId, TaskName, WorkerId};
 
 use crate::log_reader;
 use crate::run_dir::RunDir;
@@ -101,10 +100,12 @@ impl v1::users_server::Users for Users {
                     .task(&task)
                     .map(|task| history(&task))
                     .unwrap_or_default();
-                v1::ExplainReply {
-                    sentence: view.cluster.explain(&task).to_string(),
-                    history,
+                let mut sentence = view.cluster.explain(&task).to_string();
+                let own = view.pauses.own().map(str::to_owned);
+                for reason in view.pauses.of_task(&task).into_iter().chain(own) {
+                    sentence.push_str(&format!("; paused: {reason}"));
                 }
+                v1::ExplainReply { sentence, history }
             })
             .await?;
         Ok(Response::new(reply))
@@ -165,9 +166,10 @@ fn status(view: &View<'_>, run: Option<u64>) -> Option<v1::StatusReply> {
             .cluster
             .tasks(run.run)
             .iter()
-            .map(|task| task_status(task, view.progress))
+            .map(|task| task_status(task, view))
             .collect(),
         workers: view.cluster.workers().iter().map(worker_status).collect(),
+        paused: view.pauses.own().map(str::to_owned),
         run: Some(v1::RunStatus {
             run: run.run.0,
             name: run.name,
@@ -178,7 +180,7 @@ fn status(view: &View<'_>, run: Option<u64>) -> Option<v1::StatusReply> {
     })
 }
 
-fn task_status(task: &TaskView, progress: &BTreeMap<TaskId, Progress>) -> v1::TaskStatus {
+fn task_status(task: &TaskView, view: &View<'_>) -> v1::TaskStatus {
     let live = task
         .attempts
         .last()
@@ -201,16 +203,20 @@ fn task_status(task: &TaskView, progress: &BTreeMap<TaskId, Progress>) -> v1::Ta
             .map(|seat| seat.worker.to_string())
             .collect(),
         fence: live.map(|attempt| attempt.fence.0),
-        progress: progress.get(&task.task).map(|progress| v1::ProgressStatus {
-            done: progress.done,
-            total: progress.total,
-            unit: match progress.unit {
-                ProgressUnit::Steps => "steps".to_owned(),
-                ProgressUnit::Clips => "clips".to_owned(),
-            },
-            loss: progress.loss,
-            clips_per_second: progress.clips_per_second,
-        }),
+        paused: view.pauses.of_task(&task.task),
+        progress: view
+            .progress
+            .get(&task.task)
+            .map(|progress| v1::ProgressStatus {
+                done: progress.done,
+                total: progress.total,
+                unit: match progress.unit {
+                    ProgressUnit::Steps => "steps".to_owned(),
+                    ProgressUnit::Clips => "clips".to_owned(),
+                },
+                loss: progress.loss,
+                clips_per_second: progress.clips_per_second,
+            }),
         outputs: task
             .outputs
             .iter()

@@ -173,6 +173,11 @@ fn convert(message: v1::FromWorker) -> Result<Said, Invalid> {
             first: batch.first_line,
             lines: batch.lines,
         },
+        from_worker::Body::Paused(paused) => Said::Waits {
+            fence: Fence(paused.fence),
+            rank: Rank(paused.rank),
+            reason: paused.reason,
+        },
         from_worker::Body::Draining(_) => Said::Draining,
         from_worker::Body::Goodbye(_) => Said::Goodbye,
     })

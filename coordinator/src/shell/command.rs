@@ -62,7 +62,7 @@ fn start_rank(start: &control::StartRank) -> v1::StartRank {
 }
 
 /// The manifest that a task's data must match.
-fn manifest(spec: &str) -> Option<Digest> {
+pub(crate) fn manifest(spec: &str) -> Option<Digest> {
     let data = match serde_json::from_str(spec).ok()? {
         TaskSpec::Train(spec) => spec.data,
         TaskSpec::Predict(spec) => spec.data,

@@ -7,6 +7,7 @@ use tonic::Status;
 use types::{Incarnation, Progress, TaskId, WorkerId};
 
 use crate::clerk::Said;
+use crate::pauses::Pauses;
 
 /// What a worker's stream takes.
 pub(crate) type ToWorkerSender = mpsc::Sender<Result<v1::ToWorker, Status>>;
@@ -51,6 +52,7 @@ pub(super) enum Request {
 pub(crate) struct View<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) progress: &'a BTreeMap<TaskId, Progress>,
+    pub(crate) pauses: &'a Pauses,
 }
 
 /// Talks to the shell. Cheap to clone.

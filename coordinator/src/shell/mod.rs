@@ -5,6 +5,7 @@ mod command;
 mod handle;
 mod world;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use anyhow::{Context, Result};
 use control::{Action, Cluster};
 use journal::Journal;
 use tokio::sync::{mpsc, watch};
+use types::Bytes;
 
 use crate::board::Snapshot;
 use crate::clerk::{Clerk, Greeting};
 use crate::clock::Clock;
 use crate::records::Records;
 use crate::rendezvous::Rendezvous;
+use crate::sweeper::Sweeper;
 
+pub(crate) use command::manifest;
 pub(crate) use handle::{Handle, ShellError, ToWorkerSender, View};
 use handle::{Reply, Request};
 use world::ShellWorld;
@@ -34,7 +38,7 @@ const JOURNAL_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Parts {
     pub(crate) cluster: Cluster,
     pub(crate) journal: Box<dyn Journal + Send>,
-    pub(crate) store: Arc<artifact::Store>,
+    pub(crate) keeper: Arc<artifact::Keeper>,
     pub(crate) rendezvous: Arc<Rendezvous>,
     pub(crate) records: Records,
     pub(crate) greeting: Greeting,
@@ -53,6 +57,8 @@ pub(crate) struct Shell {
     clerk: Clerk<ToWorkerSender, ShellWorld>,
     clock: Clock,
     requests: mpsc::Receiver<Request>,
+    /// What came while the journal could not be written, and has to wait for it.
+    held_back: VecDeque<Request>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     dirty: bool,
     snapshot_due: tokio::time::Instant,
@@ -67,7 +73,8 @@ impl Shell {
         let (drained, drained_out) = watch::channel(false);
         let clock = Clock::start(parts.cluster.clock());
         let world = ShellWorld {
-            store: parts.store,
+            store: Arc::clone(parts.keeper.store()),
+            sweeper: Sweeper::new(parts.keeper),
             rendezvous: parts.rendezvous,
             records: parts.records,
             notices,
@@ -77,6 +84,7 @@ impl Shell {
             clerk: Clerk::new(parts.cluster, parts.journal, world, parts.greeting),
             clock,
             requests,
+            held_back: VecDeque::new(),
             snapshots,
             dirty: true,
             snapshot_due: tokio::time::Instant::now(),
@@ -110,12 +118,21 @@ impl Shell {
                 }
                 () = sleep_until(deadline) => {}
                 () = tokio::time::sleep_until(self.snapshot_due), if self.dirty => {}
+                () = sleep_until(self.clerk.world().sweeper.due()) => {}
+                () = std::future::ready(()), if !self.held_back.is_empty() => {}
             }
-            for request in batch.drain(..) {
+            for request in self
+                .held_back
+                .drain(..)
+                .chain(batch.drain(..))
+                .collect::<Vec<_>>()
+            {
                 self.take(request);
             }
             self.clerk.pass_time(self.clock.now());
             self.commit().await?;
+            let (cluster, world) = self.clerk.cluster_and_world();
+            world.sweeper.sweep_if_due(cluster);
             self.show();
         }
     }
@@ -150,6 +167,7 @@ impl Shell {
                 look(&View {
                     cluster: self.clerk.cluster(),
                     progress: self.clerk.progress(),
+                    pauses: self.clerk.pauses(),
                 });
             }
             Request::LeaveLocal(workers) => {
@@ -167,13 +185,26 @@ impl Shell {
         });
     }
 
+    /// Writes the journal, and waits for room where there is none: what changes the cluster waits, too, but workers are heard and
+    /// people answered.
     async fn commit(&mut self) -> Result<()> {
         loop {
             match tokio::task::block_in_place(|| self.clerk.commit()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if self.clerk.pauses().own().is_some() {
+                        tracing::info!("there is room again");
+                        self.clerk.pause(None);
+                    }
+                    return Ok(());
+                }
                 Err(error) if error.may_pass() => {
-                    tracing::error!("paused: {error}");
-                    tokio::time::sleep(JOURNAL_PAUSE).await;
+                    let reason = self.said_of(&error);
+                    if self.clerk.pauses().own().is_none() {
+                        tracing::error!("paused: {reason}");
+                    }
+                    self.clerk.pause(Some(reason));
+                    self.show();
+                    self.wait_a_little().await;
                 }
                 Err(error) => {
                     return Err(error)
@@ -181,6 +212,34 @@ impl Shell {
                 }
             }
         }
+    }
+
+    fn said_of(&self, error: &journal::Error) -> String {
+        let store = &self.clerk.world().store;
+        match store.free() {
+            Ok(free) => format!("{error} ({} free)", Bytes(free)),
+            Err(_) => error.to_string(),
+        }
+    }
+
+    async fn wait_a_little(&mut self) {
+        let until = tokio::time::Instant::now() + JOURNAL_PAUSE;
+        while let Ok(Some(request)) = tokio::time::timeout_at(until, self.requests.recv()).await {
+            match request {
+                Request::Said {
+                    worker,
+                    connection,
+                    said,
+                } if said.is_volatile() => {
+                    let now = self.clock.now();
+                    self.clerk.said_meanwhile(now, worker, connection, said);
+                }
+                request @ Request::Query(_) => self.take(request),
+                request => self.held_back.push_back(request),
+            }
+        }
+        // without a handle left there is nobody to ask, and the next round says so
+        tokio::time::sleep_until(until).await;
     }
 
     fn show(&mut self) {
@@ -197,6 +256,7 @@ impl Shell {
                 tasks: cluster.tasks(run.run),
                 workers: cluster.workers(),
                 progress: self.clerk.progress().clone(),
+                paused: self.clerk.pauses().lines(),
                 now: self.clock.now(),
                 run,
             };

@@ -10,10 +10,12 @@ use super::command::to_wire;
 use crate::clerk::{Line, Told, World};
 use crate::records::Records;
 use crate::rendezvous::Rendezvous;
+use crate::sweeper::Sweeper;
 
 /// What the clerk reaches in a real coordinator.
 pub(super) struct ShellWorld {
     pub(super) store: Arc<artifact::Store>,
+    pub(super) sweeper: Sweeper,
     pub(super) rendezvous: Arc<Rendezvous>,
     pub(super) records: Records,
     pub(super) notices: mpsc::UnboundedSender<Arc<Action>>,
@@ -52,7 +54,12 @@ impl World for ShellWorld {
         self.records.close(task, fence);
     }
 
+    fn taken(&mut self, artifacts: &[Digest]) {
+        self.sweeper.reported(artifacts);
+    }
+
     fn notice(&mut self, action: Action) {
+        self.sweeper.perform(&action);
         if matches!(action, Action::Drained) {
             self.drained.send_replace(true);
         }

@@ -37,6 +37,7 @@ pub(super) fn lines(snapshot: &Snapshot, began: Timestamp, now: Timestamp) -> Ve
     if running.len() > SHOWN {
         lines.push(format!("  and {} more tasks", running.len() - SHOWN));
     }
+    lines.extend(snapshot.paused.iter().map(|line| format!("  {line}")));
     lines.extend(waiting(snapshot));
     lines.push(workers(snapshot));
     lines
@@ -374,6 +375,7 @@ pub(super) mod tests {
             heard: Some(now),
         });
         Snapshot {
+            paused: Vec::new(),
             run: RunView {
                 run: RunId(1),
                 name: "demo".to_owned(),

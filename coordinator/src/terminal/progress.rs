@@ -12,20 +12,19 @@ pub(super) fn live_attempt(task: &TaskView) -> Option<&AttemptView> {
         .filter(|attempt| attempt.ended.is_none())
 }
 
-/// One line for each running task that has said how far it is.
+/// What waits for room, and one line for each running task that has said how far it is.
 pub(super) fn lines(snapshot: &Snapshot) -> Vec<String> {
     let running = snapshot
         .tasks
         .iter()
         .filter(|task| task.state == TaskState::Running);
-    running
-        .filter_map(|task| {
-            let progress = snapshot.progress.get(&task.task)?;
-            let left =
-                live_attempt(task).and_then(|attempt| time_left(attempt, progress, snapshot.now));
-            Some(format!("{}: {}", task.task.name, sentence(progress, left)))
-        })
-        .collect()
+    let running = running.filter_map(|task| {
+        let progress = snapshot.progress.get(&task.task)?;
+        let left =
+            live_attempt(task).and_then(|attempt| time_left(attempt, progress, snapshot.now));
+        Some(format!("{}: {}", task.task.name, sentence(progress, left)))
+    });
+    snapshot.paused.iter().cloned().chain(running).collect()
 }
 
 /// `120/294 steps (40 %), loss 0.512, 38 clips/s, about 54 s left`.

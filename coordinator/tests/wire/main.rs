@@ -7,6 +7,7 @@
 )]
 
 mod fake_worker;
+mod full_disk;
 mod protocol;
 mod runs;
 mod scene;

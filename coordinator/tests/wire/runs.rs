@@ -9,7 +9,7 @@ use crate::fake_worker::{FakeWorker, Manners, Told};
 use crate::scene::{Scene, files_below};
 
 /// No task has two attempts that finished, and every task that was executed has one.
-fn assert_each_finished_once(tasks: &[TaskView]) {
+pub(crate) fn assert_each_finished_once(tasks: &[TaskView]) {
     for task in tasks {
         let finished = task
             .attempts

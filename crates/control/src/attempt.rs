@@ -295,10 +295,13 @@ impl State {
     fn after_failure(&mut self, turn: &mut Turn, attempt: &Attempt, failure: Failure) {
         let (id, index) = (attempt.run, attempt.task);
         let mut decision = Decision::of(failure.class);
-        if failure.class == FailureClass::Artifact && attempt.resumed.is_some() {
-            // The damaged artifact may be the checkpoint that it went on from, which it can do without.
-            self.checkpoints.remove(&attempt.key);
-            decision = Decision::Budget;
+        if failure.class == FailureClass::Artifact
+            && let Some(resumed) = attempt.resumed
+        {
+            // The damaged artifact may be the checkpoint that it went on from. The one before it may do, or none at all; each
+            // time there is one less, so this comes to its end without the budget.
+            self.forget_checkpoint(resumed.digest);
+            decision = Decision::Free;
         }
         let settings = self.settings;
         let name = self.task_id(id, index);

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use types::{Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId};
@@ -224,6 +224,25 @@ impl Cluster {
     #[must_use]
     pub fn remembered(&self, key: &Digest) -> Option<&BTreeMap<String, Digest>> {
         self.state.memo.get(key)
+    }
+
+    /// Every artifact that something refers to: results, inputs, checkpoints of unfinished work, what live attempts were given. All
+    /// others are of no use to this cluster, but for those that a live attempt has not reported yet.
+    #[must_use]
+    pub fn referenced(&self) -> BTreeSet<Digest> {
+        self.state.referenced()
+    }
+
+    /// The fence of the newest attempt; below all others if there was none.
+    #[must_use]
+    pub fn newest_fence(&self) -> Fence {
+        self.state.last_fence
+    }
+
+    /// The fence of the oldest attempt that is live.
+    #[must_use]
+    pub fn oldest_live_fence(&self) -> Option<Fence> {
+        self.state.attempts.keys().next().copied()
     }
 
     fn lease_end(&self, since: Timestamp) -> Timestamp {

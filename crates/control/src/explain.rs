@@ -114,9 +114,7 @@ fn view(state: &State, (id, run): (RunId, &Run), index: usize, waiting: WaitingF
         outputs,
         remembered,
         attempts,
-        checkpoint: task
-            .key
-            .and_then(|key| state.checkpoints.get(&key).copied()),
+        checkpoint: task.key.and_then(|key| state.newest_checkpoint(&key)),
         budget_left: state.settings.retry_budget.saturating_sub(task.budget_used),
         ended: task.ended,
     }

@@ -23,6 +23,7 @@ mod explain;
 mod input;
 mod placement;
 mod record;
+mod referenced;
 mod rejection;
 mod report;
 mod retry;

@@ -297,7 +297,7 @@ impl State {
             seats,
             began: turn.now,
             started: None,
-            resumed: self.checkpoints.get(&key).copied(),
+            resumed: self.newest_checkpoint(&key),
             outputs: None,
             stop: None,
             broken: None,

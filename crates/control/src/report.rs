@@ -82,23 +82,22 @@ impl State {
         }
     }
 
-    /// Keeps a checkpoint for the next attempt, unless a later one is already there.
+    /// Keeps a checkpoint for the next attempt, unless a later one is already there; of those before it as many as the plan says.
     fn checkpoint(&mut self, fence: Fence, step: Step, digest: Digest) {
         let Some(attempt) = self.attempts.get(&fence) else {
             return;
         };
-        let newest = self
-            .checkpoints
-            .get(&attempt.key)
-            .map(|checkpoint| checkpoint.step);
-        if newest.is_some_and(|newest| newest >= step) {
+        let Some(run) = self.runs.get_mut(&attempt.run) else {
+            return;
+        };
+        let kept = self.checkpoints.entry(attempt.key).or_default();
+        if kept.last().is_some_and(|newest| newest.step >= step) {
             return;
         }
-        self.checkpoints
-            .insert(attempt.key, Checkpoint { step, digest });
-        if let Some(run) = self.runs.get_mut(&attempt.run) {
-            run.tasks[attempt.task].fruitless = 0;
-        }
+        kept.push(Checkpoint { step, digest });
+        let most = run.graph.tasks[attempt.task].keep_checkpoints.max(1) as usize;
+        kept.drain(..kept.len().saturating_sub(most));
+        run.tasks[attempt.task].fruitless = 0;
     }
 
     fn finished(

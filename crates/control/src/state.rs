@@ -37,8 +37,8 @@ pub(crate) struct State {
     pub(crate) live_keys: BTreeMap<Digest, Fence>,
     /// Content key to the outputs of finished work.
     pub(crate) memo: BTreeMap<Digest, BTreeMap<String, Digest>>,
-    /// Content key to the last committed checkpoint of unfinished work.
-    pub(crate) checkpoints: BTreeMap<Digest, Checkpoint>,
+    /// Content key to the newest committed checkpoints of unfinished work, oldest first, never none.
+    pub(crate) checkpoints: BTreeMap<Digest, Vec<Checkpoint>>,
 }
 
 /// The order in which the tasks that want one kind of slot get it: longest remaining path first, then the older run, then
@@ -268,6 +268,19 @@ impl State {
         } else {
             Ok(())
         }
+    }
+
+    /// The checkpoint to go on from.
+    pub(crate) fn newest_checkpoint(&self, key: &Digest) -> Option<Checkpoint> {
+        self.checkpoints.get(key)?.last().copied()
+    }
+
+    /// Forgets an artifact as a checkpoint: the one before is the newest now.
+    pub(crate) fn forget_checkpoint(&mut self, digest: Digest) {
+        self.checkpoints.retain(|_, kept| {
+            kept.retain(|checkpoint| checkpoint.digest != digest);
+            !kept.is_empty()
+        });
     }
 
     pub(crate) fn task_id(&self, run: RunId, task: usize) -> TaskId {

@@ -113,8 +113,7 @@ impl State {
     pub(crate) fn artifact_lost(&mut self, digest: Digest) {
         self.memo
             .retain(|_, outputs| !outputs.values().any(|output| *output == digest));
-        self.checkpoints
-            .retain(|_, checkpoint| checkpoint.digest != digest);
+        self.forget_checkpoint(digest);
     }
 
     /// Ends a run in order: what has not begun is cancelled, what runs is stopped.

@@ -246,7 +246,7 @@ impl Attempt {
                 self.met = true;
                 effects.push(Effect::Report(Report::Started));
             }
-            Message::Store { .. } => {}
+            Message::Store { .. } | Message::Waits { .. } => {}
             Message::Progress(progress) => effects.push(Effect::Progress(progress)),
             Message::Metrics(point) => {
                 self.last_step = self.last_step.max(Some(point.step));

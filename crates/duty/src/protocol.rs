@@ -100,6 +100,11 @@ pub enum Message {
         /// Where it is.
         file: PathBuf,
     },
+    /// It waits for room on a disk, for this reason, or goes on. Said again and again while it waits.
+    Waits {
+        /// What there is no room for, how much is needed and free.
+        reason: Option<String>,
+    },
     /// The rank's part is done.
     Finished {
         /// Rank 0: output name to file; empty on other ranks.

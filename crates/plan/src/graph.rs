@@ -428,6 +428,7 @@ impl Builder<'_> {
             material,
             spec: json.into(),
             estimate,
+            keep_checkpoints: self.plan.runtime.keep_checkpoints,
         });
     }
 }

@@ -171,6 +171,7 @@ fn every_setting_is_in_the_key_except_the_listed_ones() {
     let listed = [
         "data.root",
         "runtime.checkpoint_every_steps",
+        "runtime.keep_checkpoints",
         "runtime.prefetch_threads",
         "runtime.threads",
     ];
@@ -195,11 +196,16 @@ fn what_cannot_change_a_result_changes_no_key() {
     let text = PLAN
         .replace("name = \"two-members\"", "name = \"renamed\"")
         .replace("../data/two_members", "/elsewhere")
-        .replace("checkpoint_every_steps = 25", "checkpoint_every_steps = 3")
+        .replace(
+            "checkpoint_every_steps = 25",
+            "checkpoint_every_steps = 3\nkeep_checkpoints = 5",
+        )
         .replace("threads = 1", "threads = 2")
         .replace("gpus = { min = 2, max = 2 }", "gpus = { min = 1, max = 1 }");
     let after = parse(&text).graph(manifest());
     assert_ne!(before.tasks[0].spec, after.tasks[0].spec);
+    assert_eq!(before.tasks[0].keep_checkpoints, 2);
+    assert_eq!(after.tasks[0].keep_checkpoints, 5);
     assert_eq!(changed(&before, &after), BTreeSet::new());
 }
 

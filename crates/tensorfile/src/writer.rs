@@ -19,6 +19,7 @@ pub struct TensorWriter {
     file: BufWriter<File>,
     order: Vec<usize>,
     missing: usize,
+    is_whole: bool,
 }
 
 impl TensorWriter {
@@ -72,6 +73,7 @@ impl TensorWriter {
             file: BufWriter::with_capacity(1 << 20, file),
             order,
             missing: end,
+            is_whole: false,
         };
         writer.write(&(header.len() as u64).to_le_bytes())?;
         writer.write(&header)?;
@@ -115,7 +117,7 @@ impl TensorWriter {
     pub fn finish(mut self) -> Result<(), Error> {
         if self.missing > 0 {
             return Err(Error::Content {
-                path: self.path,
+                path: self.path.clone(),
                 found: format!("{} bytes too few", self.missing),
                 expected: "all declared tensors".to_owned(),
             });
@@ -129,6 +131,17 @@ impl TensorWriter {
             .map_err(|source| Error::Io {
                 path: self.aside.clone(),
                 source,
-            })
+            })?;
+        self.is_whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for TensorWriter {
+    /// What was not finished leaves nothing, and so gives its room back.
+    fn drop(&mut self) {
+        if !self.is_whole {
+            let _ = std::fs::remove_file(&self.aside);
+        }
     }
 }

@@ -28,7 +28,7 @@ impl std::error::Error for GraphError {}
 /// ```
 ///
 /// The kind comes first, then the name. `sizes` are the world sizes (default 1), `takes` the estimate in seconds (default
-/// 10), `as` changes the material (the default is the name, so that every task is work of its own). Anything else is an
+/// 10), `keep` how many checkpoints stay (default 2), `as` changes the material (the default is the name, so that every task is work of its own). Anything else is an
 /// input: a role, and the task whose output it is, or `file:` and the content of a file from outside. Outputs go by the kind: `checkpoint`, `logits`, `pseudo_labels`, `scores`.
 ///
 /// # Errors
@@ -66,6 +66,7 @@ fn node(line: &str, graph: &TaskGraph) -> Result<TaskNode, String> {
         material: Digest::of(name.as_bytes()),
         spec: format!("{{\"task\":\"{name}\"}}").into(),
         estimate: Duration::from_secs(10),
+        keep_checkpoints: 2,
     };
     for word in words {
         let (key, value) = word
@@ -78,6 +79,7 @@ fn node(line: &str, graph: &TaskGraph) -> Result<TaskNode, String> {
         match key {
             "sizes" => node.world_sizes = value.split(',').map(number).collect::<Result<_, _>>()?,
             "takes" => node.estimate = Duration::from_secs(number(value)?.into()),
+            "keep" => node.keep_checkpoints = number(value)?,
             "as" => node.material = Digest::of(value.as_bytes()),
             role if value.starts_with("file:") => {
                 let content = &value.as_bytes()["file:".len()..];

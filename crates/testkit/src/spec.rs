@@ -106,6 +106,7 @@ pub fn train_spec() -> TaskSpec {
         validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1,
+            keep_checkpoints: 2,
             threads: 1,
             prefetch_threads: 0,
         },

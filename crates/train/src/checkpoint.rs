@@ -1,9 +1,9 @@
 //! Checkpoints: student, teacher, optimizer state, step; nothing about the gang (ARCHITECTURE.md, "Sameness").
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use model::{SedModel, TensorFile, write_tensors};
+use model::{Role, SedModel, TensorFile, write_tensors};
 use types::TrainSpec;
 
 use tch::{Device, Tensor};
@@ -23,32 +23,97 @@ const BEST_STEP: &str = "best_step";
 /// and its objective.
 const OBJECTIVE: &str = "best_objective";
 
-/// Writes a checkpoint after `step` updates, with the best state so far beside the present one.
-pub(crate) fn save(
-    path: &Path,
-    spec: &TrainSpec,
-    step: u64,
-    learner: &Learner,
-    best: Option<&Best>,
-) -> Result<(), Error> {
-    let mut tensors = learner.optimizer().tensors();
-    tensors.extend(networks(learner));
-    let mut metadata = metadata(spec, step);
-    if let Some(best) = best {
-        metadata.insert(BEST_STEP.to_owned(), best.step.to_string());
-        metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
-        let beside = best.tensors.iter();
-        tensors
-            .extend(beside.map(|(name, tensor)| (format!("{BEST}{name}"), tensor.shallow_clone())));
-    }
-    Ok(write_tensors(path, &tensors, &metadata)?)
+/// Where a rank writes its checkpoints and its result, one at a time.
+pub(crate) fn path(scratch: &Path) -> PathBuf {
+    scratch.join("checkpoint.safetensors")
 }
 
-/// Writes the best state alone: the result of a task that keeps it.
-pub(crate) fn save_best(path: &Path, spec: &TrainSpec, best: &Best) -> Result<(), Error> {
-    let mut metadata = metadata(spec, best.step);
-    metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
-    Ok(write_tensors(path, &best.tensors, &metadata)?)
+/// A tensor of the present state.
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) tensor: Tensor,
+    /// No step changes it: a frozen weight of the student, and its copy in the teacher.
+    pub(crate) is_constant: bool,
+}
+
+/// Everything of the present state: optimizer, student, teacher.
+pub(crate) fn sources(learner: &Learner) -> Vec<Source> {
+    let moments = learner.optimizer().tensors().into_iter();
+    let moments = moments.map(|(name, tensor)| Source {
+        name,
+        tensor,
+        is_constant: false,
+    });
+    let student = learner.student().store();
+    let networks = [(STUDENT, student), (TEACHER, learner.teacher().store())];
+    let networks = networks.into_iter().flat_map(|(prefix, store)| {
+        let pairs = store.iter().zip(student.iter());
+        pairs.map(move |((name, role, tensor), (_, _, students))| Source {
+            name: format!("{prefix}{name}"),
+            tensor: tensor.shallow_clone(),
+            is_constant: role == Role::Parameter && !students.requires_grad(),
+        })
+    });
+    moments.chain(networks).collect()
+}
+
+/// What a checkpoint file holds.
+pub(crate) struct Content {
+    tensors: Vec<(String, Tensor)>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Content {
+    /// The state after `step` updates, with the best state so far beside it.
+    pub(crate) fn new(
+        spec: &TrainSpec,
+        step: u64,
+        mut tensors: Vec<(String, Tensor)>,
+        best: Option<&Best>,
+    ) -> Self {
+        let mut metadata = metadata(spec, step);
+        if let Some(best) = best {
+            metadata.insert(BEST_STEP.to_owned(), best.step.to_string());
+            metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
+            // never changed, so that it can be shared
+            let beside = best.tensors.iter();
+            tensors.extend(
+                beside.map(|(name, tensor)| (format!("{BEST}{name}"), tensor.shallow_clone())),
+            );
+        }
+        Self { tensors, metadata }
+    }
+
+    /// Bytes of all tensors.
+    pub(crate) fn bytes(&self) -> u64 {
+        let tensors = self.tensors.iter();
+        let bytes = tensors.map(|(_, tensor)| tensor.numel() * tensor.kind().elt_size_in_bytes());
+        bytes.sum::<usize>() as u64
+    }
+
+    /// The present state as it is, without a copy: for when no step follows.
+    pub(crate) fn present(spec: &TrainSpec, step: u64, learner: &Learner) -> Self {
+        let sources = sources(learner).into_iter();
+        let tensors = sources.map(|source| (source.name, source.tensor)).collect();
+        Self::new(spec, step, tensors, None)
+    }
+
+    /// The best state alone: the result of a task that keeps it.
+    pub(crate) fn best(spec: &TrainSpec, best: &Best) -> Self {
+        let mut metadata = metadata(spec, best.step);
+        metadata.insert(OBJECTIVE.to_owned(), best.objective.to_string());
+        let tensors = best.tensors.iter();
+        let tensors = tensors.map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        Self {
+            tensors: tensors.collect(),
+            metadata,
+        }
+    }
+
+    /// Writes it; equal content gives equal bytes.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        Ok(write_tensors(path, &self.tensors, &self.metadata)?)
+    }
 }
 
 /// Copies both networks to main memory.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use collective::ProcessGroup;
 use tch::Device;
@@ -13,13 +14,23 @@ pub trait Host {
     fn progress(&mut self, progress: Progress);
     /// The values of one optimizer step; only rank 0 reports them.
     fn metrics(&mut self, point: MetricPoint);
-    /// A complete checkpoint after `step`; only rank 0 makes them. The host takes the file over.
-    ///
-    /// # Errors
-    /// When it cannot take it; the task ends with this error.
-    fn checkpoint(&mut self, step: Step, file: &Path) -> Result<(), Error>;
+    /// Who takes checkpoints over.
+    fn depot(&self) -> Arc<dyn Depot>;
     /// Whether the task should stop at the next step's end. Ranks may be asked at different times: they agree on the step.
     fn stop_requested(&self) -> bool;
+}
+
+/// Takes files over, from whatever thread: checkpoints are written while the training goes on.
+pub trait Depot: Send + Sync {
+    /// A complete checkpoint after `step`; only rank 0 makes them. The file is the depot's from then on.
+    ///
+    /// # Errors
+    /// When it cannot take it. The checkpoint is lost then, and the task goes on.
+    fn checkpoint(&self, step: Step, file: &Path) -> Result<(), Error>;
+    /// There is no room in this folder for so many bytes; said again and again until [`Depot::goes_on`].
+    fn waits_for_room(&self, folder: &Path, needed: u64);
+    /// What waited for room has it, or is not wanted any more.
+    fn goes_on(&self);
 }
 
 /// Where and with whom a task runs; nothing in it can change a result.

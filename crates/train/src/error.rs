@@ -99,6 +99,31 @@ impl Error {
         }
     }
 
+    /// What the system said, where it was about a file.
+    fn of_the_system(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::Io { source, .. }
+            | Self::Model(model::Error::File(tensorfile::Error::Io { source, .. })) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// A file could not be written or handed over, through no fault of its content.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Host(_)) || self.of_the_system().is_some()
+    }
+
+    /// A file could not be written because there is no room; later there may be.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        use std::io::ErrorKind;
+        self.of_the_system().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            )
+        })
+    }
+
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

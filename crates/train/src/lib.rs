@@ -5,7 +5,7 @@
 //!
 //! The way of a micro-batch, file by file: `batch` (decoded ahead) → `augment` (features, [`Mixup`], [`TimeMask`], targets) →
 //! [`Learner`] (student, teacher, [`losses`](fn@losses), backward) → `account` (what ranks tell each other) → [`Optimizer`],
-//! [`Averager`] → `checkpoint`; `training` is the loop around it, `validation` scores the student now and then.
+//! [`Averager`] → `saver` (a copy, and a thread that writes it) → `checkpoint`; `training` is the loop around it, `validation` scores the student now and then.
 
 mod account;
 mod augment;
@@ -27,6 +27,7 @@ mod losses;
 mod optimizer;
 mod predict;
 mod pseudo_labels;
+mod saver;
 mod schedule;
 mod scoring;
 mod shown;
@@ -42,7 +43,7 @@ pub use augment::mixup::{Mixing, Mixup, StrongMixing};
 pub use augment::recording::{amplify, convolve, mix_labels, mix_recordings};
 pub use augment::time_mask::TimeMask;
 pub use augment::time_shift::TimeShift;
-pub use context::{Host, Outcome, RankContext};
+pub use context::{Depot, Host, Outcome, RankContext};
 pub use ema::Averager;
 pub use error::Error;
 pub use features::Features;

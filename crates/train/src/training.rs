@@ -16,6 +16,7 @@ use types::{
 use crate::account::{Account, Settled};
 use crate::augment::{Augmenter, draws_mel_edges};
 use crate::batch::{BatchSource, Itinerary, Prefetch};
+use crate::checkpoint::Content;
 use crate::context::{Outcome, RankContext};
 use crate::data::check_data;
 use crate::draws::{Draws, Place};
@@ -23,6 +24,7 @@ use crate::features::{FeatureCache, FeatureMaker};
 use crate::learner::Learner;
 use crate::losses::Losses;
 use crate::pseudo_labels::PseudoLabels;
+use crate::saver::{Saver, write_with_room};
 use crate::schedule::Calendar;
 use crate::validation::{Best, OBJECTIVE, Validator};
 use crate::{Error, Optimizer, checkpoint};
@@ -43,11 +45,11 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
         let scores = training.validate(step, context)?;
         report.step(step, &settled, scores, &training, context);
         if settled.stop && step < total {
-            training.hand_over_checkpoint(step, context)?;
+            training.save_last(step)?;
             return Ok(Outcome::Stopped);
         }
-        if step.is_multiple_of(every) && step < total {
-            training.hand_over_checkpoint(step, context)?;
+        if step < total {
+            training.save_if_due(step, every)?;
         }
     }
     if context.is_first() {
@@ -68,6 +70,8 @@ struct Training<'a> {
     learner: Learner,
     batches: Prefetch,
     validation: Option<Validation<'a>>,
+    /// On rank 0.
+    saver: Option<Saver>,
 }
 
 /// Validation, and what it has found so far.
@@ -149,6 +153,7 @@ impl<'a> Training<'a> {
             learner,
             batches: Prefetch::start(&source, itinerary, threads)?,
             validation,
+            saver: (context.is_first()).then(|| Saver::new(context.host.depot(), context.scratch)),
         })
     }
 
@@ -238,33 +243,45 @@ impl<'a> Training<'a> {
         self.validation.as_ref()?.best.as_ref()
     }
 
-    fn save(&self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
-        let path = context.scratch.join("checkpoint.safetensors");
-        checkpoint::save(&path, self.spec, step, &self.learner, self.best())?;
-        Ok(path)
+    /// A checkpoint every so many steps, or where one is owing.
+    fn save_if_due(&mut self, step: u64, every: u64) -> Result<(), Error> {
+        let best = self.validation.as_ref().and_then(|it| it.best.as_ref());
+        match &mut self.saver {
+            Some(saver) if step.is_multiple_of(every) || saver.is_owing() => {
+                saver.begin(self.spec, step, &self.learner, best)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A checkpoint before a stop.
+    fn save_last(&mut self, step: u64) -> Result<(), Error> {
+        let best = self.validation.as_ref().and_then(|it| it.best.as_ref());
+        match &mut self.saver {
+            Some(saver) => saver.last(self.spec, step, &self.learner, best),
+            None => Ok(()),
+        }
     }
 
     /// The best state where that is what is kept, else the last one.
-    fn save_result(&self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
-        let Some(best) = self.best() else {
-            return self.save(step, context);
-        };
-        tracing::info!(
-            step = best.step,
-            objective = best.objective,
-            "the best state of the validations is the result"
-        );
-        let path = context.scratch.join("checkpoint.safetensors");
-        checkpoint::save_best(&path, self.spec, best)?;
-        Ok(path)
-    }
-
-    fn hand_over_checkpoint(&self, step: u64, context: &mut RankContext<'_>) -> Result<(), Error> {
-        if !context.is_first() {
-            return Ok(());
+    fn save_result(&mut self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+        if let Some(saver) = &mut self.saver {
+            saver.finish()?;
         }
-        let path = self.save(step, context)?;
-        context.host.checkpoint(Step(step), &path)
+        let content = match self.best() {
+            Some(best) => {
+                tracing::info!(
+                    step = best.step,
+                    objective = best.objective,
+                    "the best state of the validations is the result"
+                );
+                Content::best(self.spec, best)
+            }
+            None => Content::present(self.spec, step, &self.learner),
+        };
+        let path = checkpoint::path(context.scratch);
+        write_with_room(&*context.host.depot(), &path, &content)?;
+        Ok(path)
     }
 }
 

@@ -38,4 +38,6 @@ pub use shown::{Detection, Found, ShownClip, ShownClips, Spectrogram};
 pub use sound_event::{SoundEvent, merge_touching};
 pub use spec::*;
 pub use split::Split;
-pub use task::{InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key};
+pub use task::{
+    InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key, default_keep_checkpoints,
+};

@@ -606,6 +606,9 @@ impl EvaluationSettings {
 pub struct RuntimeSettings {
     /// Optimizer steps between checkpoints.
     pub checkpoint_every_steps: u64,
+    /// Checkpoints that stay until the task is done.
+    #[serde(default = "crate::default_keep_checkpoints")]
+    pub keep_checkpoints: u32,
     /// Threads of libtorch in each rank; 0 lets it choose.
     pub threads: u32,
     /// Threads that decode audio ahead of the training thread.

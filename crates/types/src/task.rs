@@ -93,6 +93,15 @@ pub struct TaskNode {
     pub spec: Arc<str>,
     /// A guess of how long it takes on one device, for "longest remaining path first".
     pub estimate: Duration,
+    /// How many of its newest checkpoints stay until it is done; at least one.
+    #[serde(default = "default_keep_checkpoints")]
+    pub keep_checkpoints: u32,
+}
+
+/// The one to go on from, and the one before should it turn out to be damaged.
+#[must_use]
+pub const fn default_keep_checkpoints() -> u32 {
+    2
 }
 
 /// A run's tasks. `plan` guarantees: names unique, every input's task and output exist, no cycle, listed so that every
@@ -128,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_of_an_older_journal_has_no_files() {
+    fn a_node_of_an_older_journal_has_no_files_and_keeps_two_checkpoints() {
         let node = TaskNode {
             name: TaskName::new("a").unwrap(),
             kind: TaskKind::Train,
@@ -139,13 +148,16 @@ mod tests {
             material: Digest::of(b"material"),
             spec: "{}".into(),
             estimate: Duration::ZERO,
+            keep_checkpoints: 2,
         };
         let mut written = serde_json::to_value(&node).unwrap();
         assert_eq!(
             serde_json::from_value::<TaskNode>(written.clone()).unwrap(),
             node
         );
-        written.as_object_mut().unwrap().remove("files").unwrap();
+        for newer in ["files", "keep_checkpoints"] {
+            written.as_object_mut().unwrap().remove(newer).unwrap();
+        }
         let read: TaskNode = serde_json::from_value(written).unwrap();
         assert_eq!(
             read,

@@ -2,21 +2,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use artifact::{Disk as _, RealDisk};
 use duty::protocol::Message;
-use train::{Error, Host};
-use types::{MetricPoint, Progress, Step};
+use train::{Depot, Error, Host};
+use types::{Bytes, MetricPoint, Progress, Step};
 
 use super::pipe::Pipe;
 
 /// The worker as the training sees it.
 pub(super) struct WorkerHost {
     pipe: Arc<Pipe>,
-    handover: PathBuf,
+    depot: Arc<WorkerDepot>,
 }
 
 impl WorkerHost {
     pub(super) fn new(pipe: Arc<Pipe>, handover: PathBuf) -> Self {
-        Self { pipe, handover }
+        let depot = Arc::new(WorkerDepot {
+            pipe: Arc::clone(&pipe),
+            handover,
+        });
+        Self { pipe, depot }
     }
 }
 
@@ -31,8 +36,24 @@ impl Host for WorkerHost {
         self.pipe.say(&Message::Metrics(point));
     }
 
-    /// Costs the training a rename; hashing and sending are the worker's, meanwhile.
-    fn checkpoint(&mut self, step: Step, file: &Path) -> Result<(), Error> {
+    fn depot(&self) -> Arc<dyn Depot> {
+        self.depot.clone()
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.pipe.stop_requested()
+    }
+}
+
+/// Where finished checkpoints go.
+struct WorkerDepot {
+    pipe: Arc<Pipe>,
+    handover: PathBuf,
+}
+
+impl Depot for WorkerDepot {
+    /// Costs a rename; hashing and sending are the worker's, meanwhile.
+    fn checkpoint(&self, step: Step, file: &Path) -> Result<(), Error> {
         let handed_over = self.handover.join(format!("checkpoint-{step}.safetensors"));
         fs::rename(file, &handed_over).map_err(|error| {
             Error::Host(format!(
@@ -48,7 +69,19 @@ impl Host for WorkerHost {
         Ok(())
     }
 
-    fn stop_requested(&self) -> bool {
-        self.pipe.stop_requested()
+    fn waits_for_room(&self, folder: &Path, needed: u64) {
+        let free = RealDisk.free(folder).map(Bytes).unwrap_or_default();
+        let reason = format!(
+            "no room on {} ({} needed, {free} free)",
+            folder.display(),
+            Bytes(needed)
+        );
+        self.pipe.say(&Message::Waits {
+            reason: Some(reason),
+        });
+    }
+
+    fn goes_on(&self) {
+        self.pipe.say(&Message::Waits { reason: None });
     }
 }

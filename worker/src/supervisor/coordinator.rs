@@ -27,6 +27,12 @@ pub(crate) enum Uplink {
         rank: Rank,
         batch: LogBatch,
     },
+    /// A rank waits for room on a disk, for this reason, or goes on.
+    Waits {
+        fence: Fence,
+        rank: Rank,
+        reason: Option<String>,
+    },
     /// The worker wants no new work.
     Draining,
     /// The worker leaves for good; it has no rank any more.
@@ -111,7 +117,20 @@ pub(crate) enum DepotError {
     /// The coordinator will not have it, whatever we do.
     #[error("the coordinator refuses it: {0}")]
     Refused(String),
+    /// There is no room for it, here or there. Worth another try when somebody has made some.
+    #[error("{0}")]
+    NoRoom(String),
     /// This host's disk.
     #[error("{0}")]
     Disk(String),
+}
+
+impl From<artifact::Error> for DepotError {
+    fn from(error: artifact::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            artifact::Error::DiskFull { .. } => Self::NoRoom(text),
+            _ => Self::Disk(text),
+        }
+    }
 }

@@ -23,12 +23,16 @@ pub(crate) struct FakeCoordinator {
     keys: Mutex<BTreeMap<(Fence, String), Vec<u8>>>,
     /// Whether artifacts cannot travel.
     pub(crate) away: Mutex<bool>,
+    /// Whether there is room for none, there or here.
+    pub(crate) full: Mutex<bool>,
 }
 
 impl FakeCoordinator {
     fn reachable(&self) -> Result<(), DepotError> {
         if *self.away.lock().unwrap() {
             Err(DepotError::Away("cable cut".to_owned()))
+        } else if *self.full.lock().unwrap() {
+            Err(DepotError::NoRoom("no room on /run".to_owned()))
         } else {
             Ok(())
         }
@@ -149,8 +153,19 @@ impl Connection {
                     let lines = lines.len() as u64;
                     self.say(Downlink::LogsAcknowledged { fence, lines }).await;
                 }
-                Uplink::Progress(_) | Uplink::Draining => {}
+                Uplink::Progress(_) | Uplink::Draining | Uplink::Waits { .. } => {}
                 Uplink::Goodbye => panic!("the worker has left"),
+            }
+        }
+    }
+
+    /// What waits for room, and why, or that it goes on. Nothing else is expected before it.
+    pub(crate) async fn waits(&mut self) -> Option<String> {
+        loop {
+            match self.next().await {
+                Uplink::Waits { reason, .. } => return reason,
+                Uplink::Logs { .. } | Uplink::Progress(_) => {}
+                other => panic!("{other:?}"),
             }
         }
     }

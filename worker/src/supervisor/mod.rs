@@ -3,6 +3,7 @@
 //! Decisions are in the room `duty`, which is pure; `shell` does what they say; `coordinator` is the seam to the
 //! network and `process` the one to the rank processes.
 
+mod cache;
 mod clock;
 mod coordinator;
 mod device;
@@ -27,6 +28,7 @@ pub use process::{Killer, ProcessStarter, RankProcess, RankStarter};
 
 use crate::cli::Options;
 use crate::exit;
+use cache::Cache;
 use clock::Clock;
 use folder::WorkFolder;
 use link::Link;
@@ -94,7 +96,8 @@ fn assemble(
     (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
 ) -> Result<Shell> {
     let folder = WorkFolder::open(settings.work_dir.clone())?;
-    let cache = artifact::Store::open(folder.cache()).context("cannot open the worker's cache")?;
+    let cache = Cache::open(folder.cache(), settings.cache_limit);
+    let cache = Arc::new(cache.context("cannot open the worker's cache")?);
     let clock = Clock::new();
     let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
     let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));

@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use types::{Failure, FailureClass, Fence};
 
+use super::cache::Pin;
 use super::folder::RankFolder;
 use super::logs::LONGEST_LINE;
 use super::process::{Killer, RankStarter};
 use super::settings::Settings;
 use super::shell::Occurrence;
-use super::transfer::Transfer;
+use super::transfer::{Told, Transfer};
 
 /// Where an attempt's artifacts are on this host.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Fetched {
     pub(crate) inputs: BTreeMap<String, PathBuf>,
     pub(crate) resume: Option<PathBuf>,
     pub(crate) manifest: Option<PathBuf>,
+    /// Keep them there.
+    pub(crate) pins: Vec<Pin>,
 }
 
 /// The tasks, files and process of one attempt. Dropping it ends them all.
@@ -32,6 +35,8 @@ pub(crate) struct RankHandle {
     assignment: Arc<Assignment>,
     fetch: AbortHandle,
     fetched: Option<Fetched>,
+    /// What it uses of the cache.
+    pins: Vec<Pin>,
     running: Option<Running>,
     uploads: Vec<AbortHandle>,
 }
@@ -56,7 +61,8 @@ impl RankHandle {
                 teller.clone(),
             );
             tokio::spawn(async move {
-                let result = fetch_all(&assignment, &transfer).await;
+                let told = told(assignment.fence, &teller);
+                let result = fetch_all(&assignment, &transfer, &told).await;
                 let _ = teller
                     .send(Occurrence::Fetched(assignment.fence, result))
                     .await;
@@ -66,6 +72,7 @@ impl RankHandle {
             assignment,
             fetch: task.abort_handle(),
             fetched: None,
+            pins: Vec::new(),
             running: None,
             uploads: Vec::new(),
         }
@@ -75,7 +82,8 @@ impl RankHandle {
         &self.assignment
     }
 
-    pub(crate) fn set_fetched(&mut self, fetched: Fetched) {
+    pub(crate) fn set_fetched(&mut self, mut fetched: Fetched) {
+        self.pins = std::mem::take(&mut fetched.pins);
         self.fetched = Some(fetched);
     }
 
@@ -203,9 +211,25 @@ impl Drop for RankHandle {
     }
 }
 
-async fn fetch_all(assignment: &Assignment, transfer: &Transfer) -> Result<Fetched, Failure> {
+/// Tells the shell what waits for room. What does not fit into its channel is said again soon.
+fn told(
+    fence: Fence,
+    teller: &mpsc::Sender<Occurrence>,
+) -> impl Fn(Option<String>) + Send + Sync + use<> {
+    let teller = teller.clone();
+    move |reason| {
+        let _ = teller.try_send(Occurrence::Waits(fence, reason));
+    }
+}
+
+async fn fetch_all(
+    assignment: &Assignment,
+    transfer: &Transfer,
+    told: Told<'_>,
+) -> Result<Fetched, Failure> {
+    let mut pins = Vec::new();
     for digest in assignment.artifacts() {
-        transfer.fetch(digest).await?;
+        pins.push(transfer.fetch(digest, told).await?);
     }
     let path = |digest: &types::Digest| transfer.path(*digest);
     Ok(Fetched {
@@ -216,6 +240,7 @@ async fn fetch_all(assignment: &Assignment, transfer: &Transfer) -> Result<Fetch
             .collect(),
         resume: assignment.resume.as_ref().map(path),
         manifest: assignment.manifest.as_ref().map(path),
+        pins,
     })
 }
 
@@ -228,7 +253,7 @@ async fn upload(
     teller: mpsc::Sender<Occurrence>,
 ) {
     let result = if folder.holds(&file) {
-        transfer.send(&file).await
+        transfer.send(&file, &told(fence, &teller)).await
     } else {
         Err(Failure::new(
             FailureClass::Crash,

@@ -45,6 +45,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
         coordinator: "http://127.0.0.1:1".to_owned(),
         token: None,
         work_dir: folder.join("work"),
+        cache_limit: None,
         address: None,
         limits: Limits::default(),
         lost_after: Duration::from_secs(120),

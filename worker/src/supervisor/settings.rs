@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) coordinator: String,
     pub(crate) token: Option<Token>,
     pub(crate) work_dir: PathBuf,
+    /// Bytes of the cache; none: by the room that there is.
+    pub(crate) cache_limit: Option<u64>,
     /// Given by the user; else found out towards the coordinator.
     pub(crate) address: Option<String>,
     pub(crate) limits: Limits,
@@ -50,6 +52,7 @@ impl Settings {
             coordinator: options.coordinator.clone(),
             token: token(options)?,
             work_dir,
+            cache_limit: options.cache_limit,
             address: options.address.clone(),
             limits: Limits::default(),
             lost_after: Duration::from_secs(120),

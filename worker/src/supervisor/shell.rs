@@ -40,6 +40,8 @@ pub(crate) enum Occurrence {
     Exited(Fence, Exit),
     /// A file is in the store.
     Uploaded(Fence, duty::Upload, Result<types::Digest, Failure>),
+    /// Something of an attempt waits for room, for this reason, or goes on.
+    Waits(Fence, Option<String>),
     /// The answer to a rank's question.
     StoreAnswered(Fence, u64, StoreAnswer),
     /// A signal.
@@ -66,6 +68,8 @@ pub(crate) struct Shell {
     attached: bool,
     ranks: BTreeMap<Fence, RankHandle>,
     logs: BTreeMap<Fence, (Rank, LogBook)>,
+    /// What waits for room, and why.
+    waits: BTreeMap<Fence, String>,
     occurrences: mpsc::Receiver<Occurrence>,
     teller: mpsc::Sender<Occurrence>,
 }
@@ -93,6 +97,7 @@ impl Shell {
             attached: false,
             ranks: BTreeMap::new(),
             logs: BTreeMap::new(),
+            waits: BTreeMap::new(),
             occurrences,
             teller,
         }
@@ -183,6 +188,17 @@ impl Shell {
                 self.ask_store(fence, request, ask);
                 return ControlFlow::Continue(Vec::new());
             }
+            Occurrence::Waits(fence, reason) => {
+                self.waits_for_room(fence, reason);
+                return ControlFlow::Continue(Vec::new());
+            }
+            Occurrence::Said(fence, Message::Waits { reason }) => {
+                self.waits_for_room(fence, reason.clone());
+                Input::Rank {
+                    fence,
+                    happening: Happening::Said(Message::Waits { reason }),
+                }
+            }
             Occurrence::Said(fence, message) => Input::Rank {
                 fence,
                 happening: Happening::Said(message),
@@ -221,6 +237,9 @@ impl Shell {
                     if let Err(error) = log.rewind() {
                         tracing::warn!("a rank's log cannot be read again: {error}");
                     }
+                }
+                for (fence, reason) in self.waits.clone() {
+                    self.tell_waits(fence, Some(reason));
                 }
                 Input::Attached { lost_after }
             }
@@ -338,6 +357,35 @@ impl Shell {
         });
     }
 
+    /// For people, here and at the coordinator's.
+    fn waits_for_room(&mut self, fence: Fence, reason: Option<String>) {
+        let before = self.waits.get(&fence);
+        if before == reason.as_ref() || self.duty.assignment(fence).is_none() {
+            return;
+        }
+        match (before, &reason) {
+            (None, Some(reason)) => tracing::warn!("attempt {fence}: paused: {reason}"),
+            (_, None) => tracing::info!("attempt {fence}: there is room again"),
+            _ => {}
+        }
+        match &reason {
+            Some(reason) => self.waits.insert(fence, reason.clone()),
+            None => self.waits.remove(&fence),
+        };
+        self.tell_waits(fence, reason);
+    }
+
+    fn tell_waits(&self, fence: Fence, reason: Option<String>) {
+        if let Some(assignment) = self.duty.assignment(fence) {
+            let rank = assignment.rank;
+            self.send(Uplink::Waits {
+                fence,
+                rank,
+                reason,
+            });
+        }
+    }
+
     fn log(&mut self, fence: Fence, line: &str) {
         if let Some((rank, log)) = self.logs.get_mut(&fence) {
             tracing::debug!("attempt {fence} rank {rank}: {line}");
@@ -395,6 +443,8 @@ impl Shell {
     fn tidy(&mut self) {
         let duty = &self.duty;
         self.ranks
+            .retain(|&fence, _| duty.assignment(fence).is_some());
+        self.waits
             .retain(|&fence, _| duty.assignment(fence).is_some());
         let done: Vec<Fence> = self
             .logs

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use types::{Digest, FailureClass, Step};
 
 use super::*;
+use crate::supervisor::cache::Cache;
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
 use crate::supervisor::samples::{assignment, script, settings, training};
 
@@ -24,8 +25,8 @@ impl Worker {
         let starter = script(script_text);
         let folder = WorkFolder::open(settings.work_dir.clone()).unwrap();
         let coordinator = fake();
-        let cache = artifact::Store::open(folder.cache()).unwrap();
-        let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
+        let cache = Cache::open(folder.cache(), None).unwrap();
+        let transfer = Arc::new(Transfer::new(coordinator.clone(), Arc::new(cache)));
         let (teller, occurrences) = mpsc::channel(1024);
         let shell = Shell::new(
             settings,
@@ -112,6 +113,36 @@ async fn inputs_come_and_outputs_go() {
     assert_eq!(connection.report().await, Report::Finished { outputs });
     let artifacts = worker.coordinator.artifacts.lock().unwrap();
     assert_eq!(artifacts[&Digest::of(b"LOGITS")], b"LOGITS");
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_says_so_on_every_connection_and_goes_on() {
+    let worker = Worker::with_rank(
+        r#"echo '{"says":"waits","reason":"no room on /scratch"}'
+        echo '{"says":"waits","reason":"no room on /scratch"}'
+        echo '{"says":"waits","reason":null}'
+        echo done > "$scratch/out"
+        echo "{\"says\":\"finished\",\"outputs\":{\"pseudo_labels\":\"$scratch/out\"}}""#,
+    );
+    let input = worker.coordinator.put(b"logits");
+    let mut assignment = Assignment::clone(&assignment(1, 0));
+    assignment.inputs = BTreeMap::from([("logits".to_owned(), input)]);
+    *worker.coordinator.full.lock().unwrap() = true;
+    let mut connection = worker.connect().await;
+    connection.say(start(Arc::new(assignment))).await;
+    let reason = Some("no room on /run".to_owned());
+    assert_eq!(connection.waits().await, reason);
+    connection.cut().await;
+    let mut connection = worker.connect().await;
+    assert_eq!(connection.waits().await, reason, "said again");
+    *worker.coordinator.full.lock().unwrap() = false;
+    assert_eq!(connection.waits().await, None);
+    // the rank's own, each change once
+    let reason = Some("no room on /scratch".to_owned());
+    assert_eq!(connection.waits().await, reason);
+    assert_eq!(connection.waits().await, None);
+    let outputs = BTreeMap::from([("pseudo_labels".to_owned(), Digest::of(b"done\n"))]);
+    assert_eq!(connection.end().await, Report::Finished { outputs });
 }
 
 #[tokio::test]

@@ -6,16 +6,20 @@ use artifact::Store;
 use rand::RngExt;
 use types::{Digest, Failure, FailureClass};
 
+use super::cache::{Cache, Pin};
 use super::coordinator::{Coordinator, DepotError};
+
+/// Who is told that a transfer waits for room, and when it goes on (`None`).
+pub(crate) type Told<'a> = &'a (dyn Fn(Option<String>) + Send + Sync);
 
 /// Moves artifacts between the coordinator's store and this host, for as long as it takes.
 pub(crate) struct Transfer {
     coordinator: Arc<dyn Coordinator>,
-    cache: Store,
+    cache: Arc<Cache>,
 }
 
 impl Transfer {
-    pub(crate) fn new(coordinator: Arc<dyn Coordinator>, cache: Store) -> Self {
+    pub(crate) fn new(coordinator: Arc<dyn Coordinator>, cache: Arc<Cache>) -> Self {
         Self { coordinator, cache }
     }
 
@@ -24,78 +28,118 @@ impl Transfer {
         self.cache.path(&digest)
     }
 
-    /// Has an artifact on this host's disk, verified. A coordinator that is away is waited for.
-    pub(crate) async fn fetch(&self, digest: Digest) -> Result<(), Failure> {
-        let cache = self.cache.clone();
-        if on_disk(move || is_whole(&cache, digest)).await? {
-            return Ok(());
+    /// Has an artifact on this host's disk, verified, for as long as the pin lives. A coordinator that is away is waited for, and
+    /// so is room; what was used longest ago makes some first.
+    pub(crate) async fn fetch(&self, digest: Digest, told: Told<'_>) -> Result<Pin, Failure> {
+        let pin = self.cache.pin(digest);
+        let cache = Arc::clone(&self.cache);
+        if on_disk(move || is_whole(cache.store(), digest)).await? {
+            return Ok(pin);
         }
-        let mut pause = Backoff::default();
+        let mut trouble = Trouble::new("fetching", digest, told);
         loop {
             match self.fetch_once(digest).await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    must_not_be_final("fetching", digest, error)?;
-                    pause.wait().await;
+                Ok(()) => {
+                    trouble.is_over();
+                    return Ok(pin);
                 }
+                Err(DepotError::NoRoom(_)) if self.cache.evict_one() => {}
+                Err(error) => trouble.wait_or_fail(error).await?,
             }
         }
     }
 
     async fn fetch_once(&self, digest: Digest) -> Result<(), DepotError> {
-        let aside = self.cache.aside();
-        self.coordinator.download(digest, &aside).await?;
-        let cache = self.cache.clone();
-        on_disk(move || {
-            let taken = cache.take_file(&aside, Some(digest));
+        let aside = self.cache.store().aside();
+        let arrived = self.coordinator.download(digest, &aside).await;
+        let cache = Arc::clone(&self.cache);
+        let taken = tokio::task::spawn_blocking(move || {
+            let taken = arrived.and_then(|()| Ok(cache.take(&aside, digest)?));
             if taken.is_err() {
-                // the store clears it away at the next start at the latest
+                // gives its room back; the store clears it away at the next start at the latest
                 let _ = std::fs::remove_file(&aside);
             }
-            taken.map(drop)
-        })
-        .await
-        .map_err(|failure| DepotError::Disk(failure.message))
+            taken
+        });
+        taken
+            .await
+            .unwrap_or_else(|error| Err(DepotError::Disk(error.to_string())))
     }
 
-    /// Puts a file into the coordinator's store and gives its name there. A coordinator that is away is waited for.
-    pub(crate) async fn send(&self, file: &Path) -> Result<Digest, Failure> {
+    /// Puts a file into the coordinator's store and gives its name there. A coordinator that is away is waited for, and so is one
+    /// without room.
+    pub(crate) async fn send(&self, file: &Path, told: Told<'_>) -> Result<Digest, Failure> {
         let path = file.to_owned();
         let digest = on_disk(move || artifact::digest_of_file(&path)).await?;
-        let mut pause = Backoff::default();
+        let mut trouble = Trouble::new("sending", digest, told);
         loop {
             match self.coordinator.upload(digest, file).await {
-                Ok(()) => return Ok(digest),
-                Err(error) => {
-                    must_not_be_final("sending", digest, error)?;
-                    pause.wait().await;
+                Ok(()) => {
+                    trouble.is_over();
+                    return Ok(digest);
                 }
+                Err(error) => trouble.wait_or_fail(error).await?,
             }
         }
     }
 
     /// Takes a file that was sent into this host's own cache: what comes next often needs it.
     pub(crate) async fn keep(&self, digest: Digest, file: &Path) {
-        let (cache, path) = (self.cache.clone(), file.to_owned());
-        let kept = on_disk(move || cache.take_file(&path, Some(digest))).await;
+        let (cache, path) = (Arc::clone(&self.cache), file.to_owned());
+        let kept = on_disk(move || cache.take(&path, digest)).await;
         if let Err(error) = kept {
             tracing::debug!("not kept: {error}");
         }
     }
 }
 
-/// Fails unless trying again can help.
-fn must_not_be_final(doing: &str, digest: Digest, error: DepotError) -> Result<(), Failure> {
-    let class = match error {
-        DepotError::Away(_) => {
-            tracing::debug!("{doing} artifact {}: {error}", digest.short());
-            return Ok(());
+/// What keeps a transfer from getting on.
+struct Trouble<'a> {
+    doing: &'static str,
+    digest: Digest,
+    told: Told<'a>,
+    /// It has been said that there is no room.
+    waits: bool,
+    pause: Backoff,
+}
+
+impl<'a> Trouble<'a> {
+    fn new(doing: &'static str, digest: Digest, told: Told<'a>) -> Self {
+        Self {
+            doing,
+            digest,
+            told,
+            waits: false,
+            pause: Backoff::default(),
         }
-        DepotError::Missing(_) | DepotError::Refused(_) => FailureClass::Artifact,
-        DepotError::Disk(_) => FailureClass::TransientIo,
-    };
-    let message = format!("{doing} artifact {digest}: {error}");
-    Err(Failure::new(class, message))
+    }
+
+    /// Waits a little, where trying again can help.
+    async fn wait_or_fail(&mut self, error: DepotError) -> Result<(), Failure> {
+        let class = match error {
+            DepotError::Away(_) => {
+                tracing::debug!("{} artifact {}: {error}", self.doing, self.digest.short());
+                self.pause.wait().await;
+                return Ok(());
+            }
+            DepotError::NoRoom(reason) => {
+                self.waits = true;
+                (self.told)(Some(reason));
+                self.pause.wait().await;
+                return Ok(());
+            }
+            DepotError::Missing(_) | DepotError::Refused(_) => FailureClass::Artifact,
+            DepotError::Disk(_) => FailureClass::TransientIo,
+        };
+        let message = format!("{} artifact {}: {error}", self.doing, self.digest);
+        Err(Failure::new(class, message))
+    }
+
+    fn is_over(&self) {
+        if self.waits {
+            (self.told)(None);
+        }
+    }
 }
 
 /// Growing pauses with a random part, so that many workers do not come back all at once.

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use artifact::{Live, Store};
 use artifacts_server::ArtifactsServer;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -34,10 +35,12 @@ impl Depot {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("artifacts");
         let store = Arc::new(Store::open(&root).unwrap());
+        let keeper = Keeper::new(Arc::clone(&store), &Live::default()).unwrap();
+        let keeper = Arc::new(keeper);
         let (sender, lost) = mpsc::unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let service = ArtifactsServer::new(service(Arc::clone(&store), sender));
+        let service = ArtifactsServer::new(service(keeper, sender));
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             Server::builder()

@@ -44,6 +44,7 @@ impl Stage {
             ["tasks", run] => self.show_tasks(run),
             ["workers"] => show::workers(&self.cluster),
             ["restart"] => self.restart(),
+            ["referenced"] => vec![self.names.set(&self.cluster.referenced())],
             _ => {
                 let input = self.parse(&words, command);
                 self.apply(input)

@@ -1,6 +1,6 @@
 //! Actions and views as short lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::{Action, AttemptOutcome, Cluster, Input, StartRank, StopMode, WorkerView};
 use types::Digest;
@@ -19,6 +19,12 @@ impl Names {
             .get(digest)
             .cloned()
             .unwrap_or_else(|| digest.short())
+    }
+
+    /// Names in alphabetical order.
+    pub(crate) fn set(&self, artifacts: &BTreeSet<Digest>) -> String {
+        let names: BTreeSet<String> = artifacts.iter().map(|digest| self.name(digest)).collect();
+        Vec::from_iter(names).join(" ")
     }
 
     fn list(&self, artifacts: &BTreeMap<String, Digest>) -> String {

@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use collective::{GlooOptions, ProcessGroup, Store, StoreBackend};
 use dataset::synthetic::{self, Sizes};
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use train::{Error, Host, Outcome, RankContext};
+use train::{Depot, Error, Host, Outcome, RankContext};
 use types::*;
 
 /// Longest life of a process that a test starts.
@@ -113,6 +114,7 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
         validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1000,
+            keep_checkpoints: 2,
             threads: 1,
             prefetch_threads: 1,
         },
@@ -126,7 +128,61 @@ pub(crate) struct Recorder {
     pub(crate) progress: Vec<Progress>,
     pub(crate) checkpoints: Vec<(u64, PathBuf)>,
     pub(crate) stop_after: Option<u64>,
+    pub(crate) depot: Arc<Shelf>,
+}
+
+/// Where its checkpoints go.
+#[derive(Default)]
+pub(crate) struct Shelf {
     pub(crate) folder: PathBuf,
+    pub(crate) checkpoints: Mutex<Vec<(u64, PathBuf)>>,
+    /// The checkpoint after this step is not taken.
+    pub(crate) refused: Option<u64>,
+    /// How often more there is no room.
+    pub(crate) full: AtomicU32,
+    /// How often that was heard, and that it goes on.
+    pub(crate) heard: Mutex<(u32, u32)>,
+}
+
+impl Shelf {
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Has the next attempt to write this file end on a device that is always full.
+    pub(crate) fn fill(file: &Path) {
+        let mut aside = file.as_os_str().to_owned();
+        aside.push(".part");
+        std::os::unix::fs::symlink("/dev/full", aside).unwrap();
+    }
+}
+
+impl Depot for Shelf {
+    fn checkpoint(&self, step: Step, file: &Path) -> Result<(), Error> {
+        if self.refused == Some(step.0) {
+            return Err(Error::Host("the shelf is closed".to_owned()));
+        }
+        let kept = self.folder.join(format!("step{step}.safetensors"));
+        fs::rename(file, &kept).map_err(|error| Error::Host(error.to_string()))?;
+        self.checkpoints.lock().unwrap().push((step.0, kept));
+        Ok(())
+    }
+
+    fn waits_for_room(&self, folder: &Path, needed: u64) {
+        assert!(needed > 1000, "a checkpoint of {needed} bytes");
+        self.heard.lock().unwrap().0 += 1;
+        if self.full.load(Ordering::Relaxed) > 0 {
+            self.full.fetch_sub(1, Ordering::Relaxed);
+            Self::fill(&folder.join("checkpoint.safetensors"));
+        }
+    }
+
+    fn goes_on(&self) {
+        self.heard.lock().unwrap().1 += 1;
+    }
 }
 
 impl Recorder {
@@ -148,11 +204,8 @@ impl Host for Recorder {
         self.metrics.push(point);
     }
 
-    fn checkpoint(&mut self, step: Step, file: &Path) -> Result<(), Error> {
-        let kept = self.folder.join(format!("step{step}.safetensors"));
-        fs::rename(file, &kept).map_err(|error| Error::Host(error.to_string()))?;
-        self.checkpoints.push((step.0, kept));
-        Ok(())
+    fn depot(&self) -> Arc<dyn Depot> {
+        self.depot.clone()
     }
 
     fn stop_requested(&self) -> bool {
@@ -185,33 +238,49 @@ pub(crate) fn run_solo(
     stop_after: Option<u64>,
 ) -> Ran {
     let group = ProcessGroup::solo();
-    run_in_group(spec, &group, folder, inputs, resume, stop_after, None)
+    let host = recorder(Shelf::in_folder(folder), stop_after);
+    run_in_group(spec, &group, host, inputs, resume, None)
+}
+
+/// Runs a task alone whose checkpoints go to this shelf.
+pub(crate) fn run_with_shelf(spec: &TaskSpec, shelf: Shelf, stop_after: Option<u64>) -> Ran {
+    let host = recorder(shelf, stop_after);
+    run_in_group(
+        spec,
+        &ProcessGroup::solo(),
+        host,
+        &BTreeMap::new(),
+        None,
+        None,
+    )
 }
 
 /// Runs a task whose data is held against a manifest first.
 pub(crate) fn run_checked(spec: &TaskSpec, folder: &Path, manifest: &Path) -> Ran {
     let group = ProcessGroup::solo();
-    let inputs = BTreeMap::new();
-    run_in_group(spec, &group, folder, &inputs, None, None, Some(manifest))
+    let host = recorder(Shelf::in_folder(folder), None);
+    run_in_group(spec, &group, host, &BTreeMap::new(), None, Some(manifest))
+}
+
+fn recorder(shelf: Shelf, stop_after: Option<u64>) -> Recorder {
+    Recorder {
+        stop_after,
+        depot: Arc::new(shelf),
+        ..Recorder::default()
+    }
 }
 
 fn run_in_group(
     spec: &TaskSpec,
     group: &ProcessGroup,
-    folder: &Path,
+    mut host: Recorder,
     inputs: &BTreeMap<String, PathBuf>,
     resume: Option<&Path>,
-    stop_after: Option<u64>,
     manifest: Option<&Path>,
 ) -> Ran {
     tch::set_num_threads(1);
-    let scratch = folder.join("scratch");
+    let scratch = scratch(&host.depot.folder);
     fs::create_dir_all(&scratch).unwrap();
-    let mut host = Recorder {
-        stop_after,
-        folder: folder.to_owned(),
-        ..Recorder::default()
-    };
     let outcome = train::run(
         spec,
         RankContext {
@@ -224,7 +293,13 @@ fn run_in_group(
             host: &mut host,
         },
     );
+    host.checkpoints = host.depot.checkpoints.lock().unwrap().clone();
     Ran { outcome, host }
+}
+
+/// Where a task run in this folder writes.
+pub(crate) fn scratch(folder: &Path) -> PathBuf {
+    folder.join("scratch")
 }
 
 /// What a rank process is told, and what it leaves.
@@ -254,15 +329,8 @@ pub(crate) fn rank_process() {
     };
     let group = ProcessGroup::gloo(&store, orders.rank, orders.size, &options).unwrap();
     let folder = orders.folder.join(format!("rank{}", orders.rank));
-    let ran = run_in_group(
-        &orders.spec,
-        &group,
-        &folder,
-        &orders.inputs,
-        None,
-        None,
-        None,
-    );
+    let host = recorder(Shelf::in_folder(&folder), None);
+    let ran = run_in_group(&orders.spec, &group, host, &orders.inputs, None, None);
     ran.outcome.unwrap();
     let metrics = serde_json::to_vec(&ran.host.metrics).unwrap();
     fs::write(folder.join("metrics.json"), metrics).unwrap();

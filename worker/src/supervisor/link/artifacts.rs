@@ -2,6 +2,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use artifact::{Disk as _, RealDisk};
 use proto::v1;
 use proto::v1::artifacts_client::ArtifactsClient;
 use proto::{CHUNK, digest_to_wire};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
-use types::Digest;
+use types::{Bytes, Digest};
 
 use super::super::coordinator::DepotError;
 use super::{Service, is_away};
@@ -26,7 +27,12 @@ pub(super) async fn download(
     digest: Digest,
     to: &Path,
 ) -> Result<(), DepotError> {
-    let disk = |error: io::Error| DepotError::Disk(format!("{}: {error}", to.display()));
+    let disk = |error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            DepotError::NoRoom(no_room(to))
+        }
+        _ => DepotError::Disk(format!("{}: {error}", to.display())),
+    };
     let request = v1::DownloadRequest {
         digest: digest_to_wire(&digest),
     };
@@ -100,6 +106,13 @@ async fn read_chunks(
     }
 }
 
+/// `no room on /cache: 3.0 MiB is free`. How much more a download needs nobody knows.
+fn no_room(file: &Path) -> String {
+    let folder = file.parent().unwrap_or(file);
+    let free = RealDisk.free(folder).map(Bytes).unwrap_or_default();
+    format!("no room on {}: {free} is free", folder.display())
+}
+
 fn stalled(_: tokio::time::error::Elapsed) -> DepotError {
     DepotError::Away("the transfer stood still".to_owned())
 }
@@ -108,6 +121,7 @@ fn depot_error(digest: Digest, status: &Status) -> DepotError {
     let reason = status.message().to_owned();
     match status.code() {
         Code::NotFound => DepotError::Missing(digest),
+        Code::ResourceExhausted => DepotError::NoRoom(reason),
         // a token that was changed is set right by somebody
         Code::Unauthenticated => DepotError::Away(reason),
         _ if is_away(status) => DepotError::Away(reason),

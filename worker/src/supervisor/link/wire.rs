@@ -37,6 +37,15 @@ pub(super) fn uplink_to_wire(uplink: Uplink) -> v1::FromWorker {
             first_line: batch.first,
             lines: batch.lines,
         }),
+        Uplink::Waits {
+            fence,
+            rank,
+            reason,
+        } => from_worker::Body::Paused(v1::Paused {
+            fence: fence.0,
+            rank: rank.0,
+            reason,
+        }),
         Uplink::Draining => from_worker::Body::Draining(v1::Draining {}),
         Uplink::Goodbye => from_worker::Body::Goodbye(v1::Goodbye {}),
     })
