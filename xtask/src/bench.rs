@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Deserialize;
 
+use crate::bench_checkpoint::Checkpoint;
 use crate::shell;
 
 #[derive(clap::Args)]
@@ -19,6 +20,8 @@ pub(crate) struct Args {
 enum What {
     /// The metrics and cSEBBs against `sed_scores_eval` and `sebbs`, which pip fetches into an environment of their own
     Eval(Eval),
+    /// What a checkpoint costs the training that goes on beside its writing
+    Checkpoint(Checkpoint),
 }
 
 #[derive(clap::Args)]
@@ -57,6 +60,7 @@ struct Task {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Eval(eval) => eval.run(),
+        What::Checkpoint(checkpoint) => checkpoint.run(),
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod bench_checkpoint;
 mod demo;
 mod demo_data;
 mod fuzz;
@@ -36,7 +37,7 @@ enum Verb {
     Demo(demo::Args),
     /// Compare networks, losses, augmentation and settings with the reference's values
     Oracles(oracles::Args),
-    /// Time our code beside the published tools, on the same data
+    /// Time our code: beside the published tools on the same data, and what it promises to cost
     Bench(bench::Args),
     /// Run every test
     Test(test::Args),
