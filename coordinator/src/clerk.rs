@@ -52,6 +52,11 @@ pub enum Said {
     },
     /// It wants nothing new.
     Draining,
+    /// Its device is unusable until it is restarted.
+    Quarantined {
+        /// Why, for a person.
+        reason: String,
+    },
     /// It leaves for good.
     Goodbye,
 }
@@ -104,13 +109,15 @@ pub enum Told {
     Leave,
 }
 
-/// What a worker has to know about times.
+/// What a worker has to know first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
     /// How often it lets itself be heard.
     pub heartbeat: Duration,
     /// Its lease.
     pub lost_after: Duration,
+    /// When the journal began; fences of another one mean other attempts. The clerk fills it in.
+    pub journal: Timestamp,
 }
 
 /// The way to a connected worker.
@@ -148,6 +155,10 @@ pub trait World {
         first: u64,
         lines: &[String],
     ) -> io::Result<u64>;
+
+    /// Makes sure that the points and lines taken since the last time are on the disk; whether they are. What is not on the
+    /// disk is not acknowledged.
+    fn sync_records(&mut self) -> bool;
 
     /// An attempt is over: its curve and its logs grow no more, or hardly.
     fn close_records(&mut self, task: &TaskName, fence: Fence);
@@ -295,7 +306,13 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.sequences.insert(worker.clone(), (incarnation, 0));
         }
         // Welcome comes first, whatever commands follow from the hello.
-        let welcome = Effect::Tell(worker, Told::Welcome(self.greeting));
+        let welcome = Effect::Tell(
+            worker,
+            Told::Welcome(Greeting {
+                journal: self.cluster.began().unwrap_or_default(),
+                ..self.greeting
+            }),
+        );
         self.effects.insert(effects_before, welcome);
         Ok(number)
     }
@@ -335,9 +352,15 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.journal.append(&self.records)?;
             self.records.clear();
         }
+        let on_disk = self.world.sync_records();
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Act(action) => self.perform(action),
+                Effect::Tell(worker, Told::LogsTaken { .. } | Told::ReportsTaken { .. })
+                    if !on_disk =>
+                {
+                    self.let_say_again(&worker);
+                }
                 Effect::Tell(worker, told) => self.tell(&worker, told),
                 Effect::Then(act) => act(),
             }
@@ -379,7 +402,12 @@ impl<L: Line, W: World> Clerk<L, W> {
                     self.sequences
                         .insert(worker.clone(), (incarnation, sequence));
                     match what {
-                        SaidReport::Metrics(point) => self.metric(fence, rank, point),
+                        SaidReport::Metrics(point) => {
+                            if !self.metric(fence, rank, point) {
+                                self.let_say_again(&worker);
+                                return;
+                            }
+                        }
                         SaidReport::Rank(what) => {
                             self.report(now, (&worker, incarnation), fence, rank, what);
                         }
@@ -412,6 +440,16 @@ impl<L: Line, W: World> Clerk<L, W> {
                     tracing::debug!("{rejection}");
                 }
             }
+            Said::Quarantined { reason } => {
+                let quarantine = Input::Quarantine {
+                    worker,
+                    incarnation,
+                    reason,
+                };
+                if let Err(rejection) = self.input(now, quarantine) {
+                    tracing::debug!("{rejection}");
+                }
+            }
             Said::Goodbye => {
                 let goodbye = Input::Goodbye {
                     worker: worker.clone(),
@@ -422,6 +460,15 @@ impl<L: Line, W: World> Clerk<L, W> {
                 }
                 self.connections.remove(&worker);
             }
+        }
+    }
+
+    /// What a worker said is not on the disk: it keeps that, and says it again on its next connection. What was taken
+    /// already is taken again without any effect.
+    fn let_say_again(&mut self, worker: &WorkerId) {
+        self.connections.remove(worker);
+        if let Some((_, sequence)) = self.sequences.get_mut(worker) {
+            *sequence = 0;
         }
     }
 
@@ -469,13 +516,16 @@ impl<L: Line, W: World> Clerk<L, W> {
         }
     }
 
-    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) {
+    /// Whether the point has its place, or needs none.
+    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) -> bool {
         let Some(task) = self.tasks.get(&fence).filter(|_| rank == Rank(0)) else {
-            return;
+            return true;
         };
-        if let Err(error) = self.world.metric(&task.name, fence, point) {
-            tracing::warn!("a point of the curves of {task} is lost: {error}");
+        let written = self.world.metric(&task.name, fence, point);
+        if let Err(error) = &written {
+            tracing::warn!("a point of the curves of {task} cannot be written: {error}");
         }
+        written.is_ok()
     }
 
     fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: &[String]) {
@@ -490,7 +540,10 @@ impl<L: Line, W: World> Clerk<L, W> {
                 self.effects.push(Effect::Tell(worker, taken));
             }
             // Not acknowledged: the worker keeps them and sends them again on its next connection.
-            Err(error) => tracing::warn!("log lines of attempt {fence} cannot be written: {error}"),
+            Err(error) => {
+                tracing::warn!("log lines of attempt {fence} cannot be written: {error}");
+                self.let_say_again(&worker);
+            }
         }
     }
 

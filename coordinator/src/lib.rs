@@ -13,6 +13,7 @@ mod exit;
 mod external;
 mod finish;
 mod local_workers;
+mod log_printer;
 mod log_reader;
 mod page;
 mod plan_commands;
