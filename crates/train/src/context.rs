@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use collective::ProcessGroup;
 use tch::Device;
-use types::{MetricPoint, Progress, Step};
+use types::{MetricPoint, Progress, Section, Step};
 
 use crate::Error;
 
@@ -18,6 +18,8 @@ pub trait Host {
     /// # Errors
     /// When it cannot take it; the task ends with this error.
     fn checkpoint(&mut self, step: Step, file: &Path) -> Result<(), Error>;
+    /// A section of the work begins: the host knows by it whether the task still moves.
+    fn section(&mut self, _section: Section) {}
     /// Whether the task should stop at the next step's end. Ranks may be asked at different times: they agree on the step.
     fn stop_requested(&self) -> bool;
 }

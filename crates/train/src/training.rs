@@ -10,7 +10,8 @@ use model::published::load_transformer;
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
 use types::{
-    Keep, MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec, ValidationSettings,
+    Keep, MetricPoint, Progress, ProgressUnit, Section, Step, TeacherInit, TrainSpec,
+    ValidationSettings,
 };
 
 use crate::account::{Account, Settled};
@@ -38,6 +39,7 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
     let mut report = Report::new(spec, total);
     let mut step = training.itinerary.first_step;
     while step < total {
+        context.host.section(Section::Step);
         let settled = training.step(step, context)?;
         step += 1;
         let scores = training.validate(step, context)?;
@@ -51,6 +53,7 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
         }
     }
     if context.is_first() {
+        context.host.section(Section::Checkpoint);
         let path = training.save_result(step, context)?;
         Ok(Outcome::one("checkpoint", path))
     } else {
@@ -199,7 +202,7 @@ impl<'a> Training<'a> {
     fn validate(
         &mut self,
         step: u64,
-        context: &RankContext<'_>,
+        context: &mut RankContext<'_>,
     ) -> Result<BTreeMap<String, f64>, Error> {
         let calendar = &self.itinerary.calendar;
         let due = |validation: &&mut Validation<'_>| {
@@ -208,6 +211,7 @@ impl<'a> Training<'a> {
         let Some(validation) = self.validation.as_mut().filter(due) else {
             return Ok(BTreeMap::new());
         };
+        context.host.section(Section::Validation);
         let began = Instant::now();
         let student = self.learner.student();
         let scores = validation.validator.scores(student, context.group)?;
@@ -263,6 +267,7 @@ impl<'a> Training<'a> {
         if !context.is_first() {
             return Ok(());
         }
+        context.host.section(Section::Checkpoint);
         let path = self.save(step, context)?;
         context.host.checkpoint(Step(step), &path)
     }
