@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duty::protocol::Message;
 use train::{Error, Host};
-use types::{MetricPoint, Progress, Step};
+use types::{MetricPoint, Progress, Section, Step};
 
 use super::pipe::Pipe;
 
@@ -29,6 +29,10 @@ impl Host for WorkerHost {
         // JSON has no word for them, and no curve a place
         point.values.retain(|_, value| value.is_finite());
         self.pipe.say(&Message::Metrics(point));
+    }
+
+    fn section(&mut self, section: Section) {
+        self.pipe.say(&Message::Section { section });
     }
 
     /// Costs the training a rename; hashing and sending are the worker's, meanwhile.

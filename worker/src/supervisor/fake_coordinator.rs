@@ -110,6 +110,7 @@ impl Connection {
         connection
             .say(Downlink::Welcome {
                 lost_after: Duration::from_secs(120),
+                journal: 7,
             })
             .await;
         connection
@@ -149,7 +150,7 @@ impl Connection {
                     let lines = lines.len() as u64;
                     self.say(Downlink::LogsAcknowledged { fence, lines }).await;
                 }
-                Uplink::Progress(_) | Uplink::Draining => {}
+                Uplink::Progress(_) | Uplink::Draining | Uplink::Quarantined { .. } => {}
                 Uplink::Goodbye => panic!("the worker has left"),
             }
         }

@@ -51,7 +51,10 @@ impl Settings {
             token: token(options)?,
             work_dir,
             address: options.address.clone(),
-            limits: Limits::default(),
+            limits: Limits {
+                hang: options.hang_limits(),
+                ..Limits::default()
+            },
             lost_after: Duration::from_secs(120),
             collective_timeout: Duration::from_secs(300),
         })
