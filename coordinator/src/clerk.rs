@@ -1,6 +1,6 @@
 //! The coordinator's loop without its loop: no clock, no thread, no socket.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ pub enum Said {
     },
     /// It wants nothing new.
     Draining,
+    /// Its device is unusable until it is restarted.
+    Quarantined {
+        /// Why, for a person.
+        reason: String,
+    },
     /// It leaves for good.
     Goodbye,
 }
@@ -125,13 +130,15 @@ pub enum Told {
     Leave,
 }
 
-/// What a worker has to know about times.
+/// What a worker has to know first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
     /// How often it lets itself be heard.
     pub heartbeat: Duration,
     /// Its lease.
     pub lost_after: Duration,
+    /// When the journal began; fences of another one mean other attempts. The clerk fills it in.
+    pub journal: Timestamp,
 }
 
 /// The way to a connected worker.
@@ -170,6 +177,10 @@ pub trait World {
         lines: &[String],
     ) -> io::Result<u64>;
 
+    /// Makes sure that the points and lines taken since the last time are on the disk; whether they are. What is not on the
+    /// disk is not acknowledged.
+    fn sync_records(&mut self) -> bool;
+
     /// An attempt is over: its curve and its logs grow no more, or hardly.
     fn close_records(&mut self, task: &TaskName, fence: Fence);
 
@@ -193,19 +204,6 @@ enum Effect {
     Then(Box<dyn FnOnce() + Send>),
 }
 
-/// For people, and not yet in its file because the disk is full. Acknowledged only when it is there.
-enum Unwritten {
-    Metric(TaskName, Fence, MetricPoint),
-    Logs {
-        worker: WorkerId,
-        task: TaskName,
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: Vec<String>,
-    },
-}
-
 /// Owns the cluster and its journal. It takes what happens, and on [`Clerk::commit`] writes down what changed the cluster and only
 /// then replies and gives commands.
 pub struct Clerk<L, W> {
@@ -222,7 +220,6 @@ pub struct Clerk<L, W> {
     progress: BTreeMap<TaskId, Progress>,
     pauses: Pauses,
     records: Vec<Record>,
-    unwritten: VecDeque<Unwritten>,
     effects: Vec<Effect>,
     dirty: bool,
 }
@@ -257,7 +254,6 @@ impl<L: Line, W: World> Clerk<L, W> {
             progress: BTreeMap::new(),
             pauses: Pauses::default(),
             records: Vec::new(),
-            unwritten: VecDeque::new(),
             effects: Vec::new(),
             dirty: true,
         }
@@ -358,7 +354,13 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.sequences.insert(worker.clone(), (incarnation, 0));
         }
         // Welcome comes first, whatever commands follow from the hello.
-        let welcome = Effect::Tell(worker, Told::Welcome(self.greeting));
+        let welcome = Effect::Tell(
+            worker,
+            Told::Welcome(Greeting {
+                journal: self.cluster.began().unwrap_or_default(),
+                ..self.greeting
+            }),
+        );
         self.effects.insert(effects_before, welcome);
         Ok(number)
     }
@@ -390,7 +392,8 @@ impl<L: Line, W: World> Clerk<L, W> {
         let waiting = std::mem::take(&mut self.effects);
         self.said(now, worker, connection, said);
         let at_once = std::mem::replace(&mut self.effects, waiting);
-        self.perform_all(at_once);
+        // nothing of a log or a curve is among it
+        self.perform_all(at_once, true);
     }
 
     /// Tells a worker that it may leave.
@@ -413,48 +416,22 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.journal.append(&self.records)?;
             self.records.clear();
         }
-        self.write_the_rest()?;
+        let on_disk = self.world.sync_records();
         let effects = std::mem::take(&mut self.effects);
-        self.perform_all(effects);
+        self.perform_all(effects, on_disk);
         Ok(())
     }
 
-    /// What found no room when it came: acknowledgements wait for it as they do for the journal.
-    fn write_the_rest(&mut self) -> Result<(), journal::Error> {
-        while let Some(unwritten) = self.unwritten.pop_front() {
-            let before = self.unwritten.len();
-            let task = match unwritten {
-                Unwritten::Metric(task, fence, point) => {
-                    self.write_metric(&task, fence, point);
-                    task
-                }
-                Unwritten::Logs {
-                    worker,
-                    task,
-                    fence,
-                    rank,
-                    first,
-                    lines,
-                } => {
-                    self.write_logs(worker, &task, fence, rank, first, lines);
-                    task
-                }
-            };
-            if self.unwritten.len() > before {
-                // it is the last one now, and belongs before the others
-                self.unwritten.rotate_right(1);
-                return Err(journal::Error::Full {
-                    path: format!("logs and curves of {task}").into(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn perform_all(&mut self, effects: Vec<Effect>) {
+    /// `on_disk`: whether what was taken of logs and curves is there for good.
+    fn perform_all(&mut self, effects: Vec<Effect>, on_disk: bool) {
         for effect in effects {
             match effect {
                 Effect::Act(action) => self.perform(action),
+                Effect::Tell(worker, Told::LogsTaken { .. } | Told::ReportsTaken { .. })
+                    if !on_disk =>
+                {
+                    self.let_say_again(&worker);
+                }
                 Effect::Tell(worker, told) => self.tell(&worker, told),
                 Effect::Taken(artifacts) => self.world.taken(&artifacts),
                 Effect::Then(act) => act(),
@@ -496,7 +473,12 @@ impl<L: Line, W: World> Clerk<L, W> {
                     self.sequences
                         .insert(worker.clone(), (incarnation, sequence));
                     match what {
-                        SaidReport::Metrics(point) => self.metric(fence, rank, point),
+                        SaidReport::Metrics(point) => {
+                            if !self.metric(fence, rank, point) {
+                                self.let_say_again(&worker);
+                                return;
+                            }
+                        }
                         SaidReport::Rank(what) => {
                             self.report(now, (&worker, incarnation), fence, rank, what);
                         }
@@ -523,7 +505,7 @@ impl<L: Line, W: World> Clerk<L, W> {
                 rank,
                 first,
                 lines,
-            } => self.logs(worker, fence, rank, first, lines),
+            } => self.logs(worker, fence, rank, first, &lines),
             Said::Waits {
                 fence,
                 rank,
@@ -539,6 +521,16 @@ impl<L: Line, W: World> Clerk<L, W> {
                     tracing::debug!("{rejection}");
                 }
             }
+            Said::Quarantined { reason } => {
+                let quarantine = Input::Quarantine {
+                    worker,
+                    incarnation,
+                    reason,
+                };
+                if let Err(rejection) = self.input(now, quarantine) {
+                    tracing::debug!("{rejection}");
+                }
+            }
             Said::Goodbye => {
                 let goodbye = Input::Goodbye {
                     worker: worker.clone(),
@@ -549,6 +541,15 @@ impl<L: Line, W: World> Clerk<L, W> {
                 }
                 self.connections.remove(&worker);
             }
+        }
+    }
+
+    /// What a worker said is not on the disk: it keeps that, and says it again on its next connection. What was taken
+    /// already is taken again without any effect.
+    fn let_say_again(&mut self, worker: &WorkerId) {
+        self.connections.remove(worker);
+        if let Some((_, sequence)) = self.sequences.get_mut(worker) {
+            *sequence = 0;
         }
     }
 
@@ -597,77 +598,34 @@ impl<L: Line, W: World> Clerk<L, W> {
         }
     }
 
-    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) {
+    /// Whether the point has its place, or needs none.
+    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) -> bool {
         let Some(task) = self.tasks.get(&fence).filter(|_| rank == Rank(0)) else {
-            return;
+            return true;
         };
-        let task = task.name.clone();
-        if self.unwritten.is_empty() {
-            self.write_metric(&task, fence, point);
-        } else {
-            let later = Unwritten::Metric(task, fence, point);
-            self.unwritten.push_back(later);
+        let written = self.world.metric(&task.name, fence, point);
+        if let Err(error) = &written {
+            tracing::warn!("a point of the curves of {task} cannot be written: {error}");
         }
+        written.is_ok()
     }
 
-    fn write_metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) {
-        match self.world.metric(task, fence, point.clone()) {
-            Ok(()) => {}
-            Err(error) if is_full(&error) => {
-                let later = Unwritten::Metric(task.clone(), fence, point);
-                self.unwritten.push_back(later);
-            }
-            Err(error) => tracing::warn!("a point of the curves of {task} is lost: {error}"),
-        }
-    }
-
-    fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: Vec<String>) {
-        let Some(task) = self.tasks.get(&fence) else {
-            // Lines of an attempt that this journal does not know have no place: they are taken as read.
-            let lines = first + lines.len() as u64;
-            let taken = Told::LogsTaken { fence, rank, lines };
-            self.effects.push(Effect::Tell(worker, taken));
-            return;
+    fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: &[String]) {
+        // Lines of an attempt that this journal does not know have no place: they are taken as read.
+        let known = match self.tasks.get(&fence) {
+            None => Ok(first + lines.len() as u64),
+            Some(task) => self.world.log(&task.name, fence, rank, first, lines),
         };
-        let task = task.name.clone();
-        if self.unwritten.is_empty() {
-            self.write_logs(worker, &task, fence, rank, first, lines);
-        } else {
-            self.unwritten.push_back(Unwritten::Logs {
-                worker,
-                task,
-                fence,
-                rank,
-                first,
-                lines,
-            });
-        }
-    }
-
-    fn write_logs(
-        &mut self,
-        worker: WorkerId,
-        task: &TaskName,
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: Vec<String>,
-    ) {
-        match self.world.log(task, fence, rank, first, &lines) {
+        match known {
             Ok(lines) => {
                 let taken = Told::LogsTaken { fence, rank, lines };
                 self.effects.push(Effect::Tell(worker, taken));
             }
-            Err(error) if is_full(&error) => self.unwritten.push_back(Unwritten::Logs {
-                worker,
-                task: task.clone(),
-                fence,
-                rank,
-                first,
-                lines,
-            }),
             // Not acknowledged: the worker keeps them and sends them again on its next connection.
-            Err(error) => tracing::warn!("log lines of attempt {fence} cannot be written: {error}"),
+            Err(error) => {
+                tracing::warn!("log lines of attempt {fence} cannot be written: {error}");
+                self.let_say_again(&worker);
+            }
         }
     }
 
@@ -725,14 +683,6 @@ impl<L: Line, W: World> Clerk<L, W> {
             self.connections.remove(worker);
         }
     }
-}
-
-/// Later there may be room.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use plan::{Options, Plan};
 
 use crate::client::{self, Client};
 use crate::run::{self, RunOptions};
-use crate::{exit, gc, plan_commands, terminal};
+use crate::{exit, gc, log_printer, plan_commands, terminal};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -94,11 +94,11 @@ enum Command {
         /// A task's name, such as i1.s2.atst.train
         task: String,
     },
-    /// What a task's rank processes wrote
+    /// What a task's rank processes wrote; each line begins with ATTEMPT.RANK
     Logs {
         #[command(flatten)]
         reach: Reach,
-        /// Go on until the task has ended
+        /// Go on until the task has ended, over its attempts and restarts of the coordinator
         #[arg(short, long)]
         follow: bool,
         /// A task's name, such as i1.s2.atst.train
@@ -223,7 +223,8 @@ async fn ask(command: Command) -> anyhow::Result<u8> {
             reach,
             follow,
             task,
-        } => Client::find(&reach)?.logs(&task, follow).await?,
+        } if follow => log_printer::follow(&reach, &task).await?,
+        Command::Logs { reach, task, .. } => log_printer::print(&reach, &task).await?,
         Command::Retry { reach, task } => Client::find(&reach)?.retry(&task).await?,
         Command::Cancel { reach, run } => Client::find(&reach)?.cancel(run).await?,
         Command::Drain { reach, worker } => Client::find(&reach)?.drain(&worker).await?,

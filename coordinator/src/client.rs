@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::cli::Reach;
+use crate::log_printer::LogPrinter;
 use crate::run_dir::RunDir;
 use crate::status_table;
 
@@ -25,6 +26,16 @@ const CALL_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct WrongName(String);
+
+/// A coordinator that cannot be reached, at first or any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the coordinator at {url} does not answer: {problem}")]
+pub(crate) struct Away {
+    url: String,
+    problem: String,
+    /// It had begun to answer.
+    pub(crate) after_answer: bool,
+}
 
 type Service = UsersClient<InterceptedService<Channel, Token>>;
 
@@ -109,11 +120,16 @@ impl Client {
         Ok(())
     }
 
-    /// Prints what a task's ranks wrote; with `follow` until it has ended.
+    /// Hands over what a task's ranks wrote; with `follow` until it has ended.
     ///
     /// # Errors
-    /// When the coordinator cannot be reached or does not know the task.
-    pub(crate) async fn logs(&self, task: &str, follow: bool) -> Result<()> {
+    /// [`Away`] when the coordinator cannot be reached (any more), [`WrongName`] when it does not know the task.
+    pub(crate) async fn logs(
+        &self,
+        task: &str,
+        follow: bool,
+        printer: &mut LogPrinter,
+    ) -> Result<()> {
         let (run, name) = split(task)?;
         let request = v1::LogsRequest {
             task: name.to_owned(),
@@ -129,24 +145,21 @@ impl Client {
             Ok(reply) => reply.into_inner(),
             Err(status) => return Err(self.refused(status, run, name).await),
         };
-        let mut last = None;
-        let mut any = false;
+        printer.begin();
         while let Some(line) = lines.next().await {
-            let line = line.map_err(|status| self.failed(&status))?;
-            let from = (line.fence, line.rank);
-            if last.replace(from) != Some(from) {
-                print(&format!(
-                    "== attempt {}, rank {} ==\n",
-                    line.fence, line.rank
-                ));
+            match line {
+                Ok(line) => printer.print(&line),
+                // a connection that breaks has many codes
+                Err(status) if !is_wrong_name(&status) => {
+                    return Err(Away {
+                        url: self.url.clone(),
+                        problem: status.message().to_owned(),
+                        after_answer: true,
+                    }
+                    .into());
+                }
+                Err(status) => return Err(self.failed(&status)),
             }
-            print(&format!("{}\n", line.line));
-            any = true;
-        }
-        if !any {
-            crate::terminal::say(&format!(
-                "{name} has no log: it has not been executed, or its ranks wrote nothing"
-            ));
         }
         Ok(())
     }
@@ -223,14 +236,17 @@ impl Client {
                     self.url
                 )
             })?
-            .connect_timeout(CONNECT_LIMIT);
-        let channel = endpoint.connect().await.map_err(|error| {
-            anyhow!(
-                "cannot reach the coordinator at {}: {} (has it ended? start it with `coordinator --plan PLAN`; \
-                 one elsewhere is named with --coordinator URL)",
-                self.url,
+            .connect_timeout(CONNECT_LIMIT)
+            // a cut cable says nothing
+            .http2_keep_alive_interval(CONNECT_LIMIT)
+            .keep_alive_timeout(CONNECT_LIMIT);
+        let channel = endpoint.connect().await.map_err(|error| Away {
+            url: self.url.clone(),
+            problem: format!(
+                "{} (has it ended? start it with `coordinator --plan PLAN`; one elsewhere is named with --coordinator URL)",
                 root_cause(&error)
-            )
+            ),
+            after_answer: false,
         })?;
         Ok(UsersClient::with_interceptor(channel, self.token.clone())
             .max_decoding_message_size(proto::LARGEST_MESSAGE))
@@ -268,13 +284,12 @@ impl Client {
 
     fn failed(&self, status: &Status) -> anyhow::Error {
         match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-                anyhow!(
-                    "the coordinator at {} does not answer: {}",
-                    self.url,
-                    status.message()
-                )
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Away {
+                url: self.url.clone(),
+                problem: status.message().to_owned(),
+                after_answer: false,
             }
+            .into(),
             Code::InvalidArgument
             | Code::NotFound
             | Code::FailedPrecondition
@@ -474,7 +489,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains(&format!("127.0.0.1:{port}: Connection refused")),
+            error.contains(&format!(
+                "127.0.0.1:{port} does not answer: Connection refused"
+            )),
             "{error}"
         );
         fs::remove_file(folder.path().join("address")).unwrap();

@@ -99,7 +99,7 @@ fn summary(finished: &Finished<'_>, since: Timestamp) -> String {
     for task in tasks.iter().filter(|task| task.state == TaskState::Failed) {
         text.push_str(&format!("\n{} failed\n", task.task.name));
         if let control::WaitingFor::Failed { failure } = &task.waiting {
-            for line in terminal::failure_lines(failure) {
+            for line in terminal::failure_lines(failure, terminal::LOG_LINES) {
                 text.push_str(&format!("  {line}\n"));
             }
         }
@@ -188,6 +188,7 @@ mod tests {
             attempts: Vec::new(),
             checkpoint: None,
             budget_left: 2,
+            avoids: std::collections::BTreeSet::new(),
             ended: Some(Timestamp(ended)),
         }
     }

@@ -14,6 +14,7 @@ mod external;
 mod finish;
 mod gc;
 mod local_workers;
+mod log_printer;
 mod log_reader;
 mod page;
 mod pauses;

@@ -16,6 +16,10 @@ use crate::shell::Handle;
 
 /// How often files are looked at while somebody follows them.
 const POLL: Duration = Duration::from_millis(200);
+/// A task's last lines may come after the word of its end: so many looks without a new one end the following.
+const QUIET: u32 = 5;
+/// So much of a file is read at a time.
+const PIECE: u64 = 1 << 20;
 
 /// All lines, attempt by attempt and rank by rank; with `follow` also those that come until the task has ended.
 pub(crate) fn read(
@@ -47,6 +51,7 @@ async fn send_all(
     sender: &mpsc::Sender<Result<v1::LogLine, Status>>,
 ) -> std::io::Result<()> {
     let mut read_to: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+    let mut quiet = 0;
     loop {
         let asked = task.clone();
         // Asked before reading: what was written by the end is read after it.
@@ -60,17 +65,22 @@ async fn send_all(
             .unwrap_or(true);
         for (fence, rank, path) in files(folder).await? {
             let from = read_to.entry((fence, rank)).or_default();
-            for line in new_lines(&path, from).await? {
-                if sender
-                    .send(Ok(v1::LogLine { fence, rank, line }))
-                    .await
-                    .is_err()
-                {
-                    return Ok(());
+            loop {
+                let lines = new_lines(&path, from).await?;
+                if lines.is_empty() {
+                    break;
+                }
+                quiet = 0;
+                for line in lines {
+                    let line = v1::LogLine { fence, rank, line };
+                    if sender.send(Ok(line)).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
         }
-        if !follow || ended {
+        quiet = if ended { quiet + 1 } else { 0 };
+        if !follow || quiet > QUIET {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -99,16 +109,23 @@ async fn files(folder: &Path) -> std::io::Result<Vec<(u64, u32, PathBuf)>> {
     Ok(found)
 }
 
-/// Complete lines from a place on; moves the place.
+/// Some complete lines from a place on; moves the place.
 async fn new_lines(path: &Path, from: &mut u64) -> std::io::Result<Vec<String>> {
     let mut file = tokio::fs::File::open(path).await?;
     file.seek(std::io::SeekFrom::Start(*from)).await?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).await?;
-    let whole = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |place| place + 1);
+    let mut whole = 0;
+    // until a line has ended, however long it is
+    while whole == 0 {
+        let known = bytes.len();
+        if (&mut file).take(PIECE).read_to_end(&mut bytes).await? == 0 {
+            break;
+        }
+        whole = bytes[known..]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |place| known + place + 1);
+    }
     *from += whole as u64;
     Ok(String::from_utf8_lossy(&bytes[..whole])
         .lines()

@@ -119,7 +119,7 @@ impl PageWriter {
         let name = view.task.name.clone();
         let (place, after) = self.nodes.get(&name)?.clone();
         let failure = match &view.waiting {
-            WaitingFor::Failed { failure } => terminal::failure_lines(failure),
+            WaitingFor::Failed { failure } => terminal::failure_lines(failure, terminal::LOG_LINES),
             _ => Vec::new(),
         };
         let told = view.state == TaskState::Done || !failure.is_empty();

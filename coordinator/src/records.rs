@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,14 @@ struct Curve {
     file: File,
     /// The newest point that is there.
     last: Option<(Fence, Step)>,
+    unsynced: bool,
 }
 
 #[derive(Debug)]
 struct Log {
     file: File,
     lines: u64,
+    unsynced: bool,
 }
 
 impl Records {
@@ -63,7 +65,12 @@ impl Records {
             let path = self.run_dir.metrics(task);
             let last = last_point(&path)?;
             let file = OpenOptions::new().append(true).create(true).open(path)?;
-            self.curves.insert(task.clone(), Curve { file, last });
+            let curve = Curve {
+                file,
+                last,
+                unsynced: false,
+            };
+            self.curves.insert(task.clone(), curve);
         }
         let Some(curve) = self.curves.get_mut(task) else {
             return Ok(());
@@ -74,8 +81,13 @@ impl Records {
         }
         let mut line = serde_json::to_string(&Line { fence, point })?;
         line.push('\n');
-        append_whole(&mut curve.file, line.as_bytes())?;
+        if let Err(error) = curve.file.write_all(line.as_bytes()) {
+            // what is torn is cut off when the file is opened again
+            self.curves.remove(task);
+            return Err(error);
+        }
         curve.last = Some(place);
+        curve.unsynced = true;
         Ok(())
     }
 
@@ -96,7 +108,12 @@ impl Records {
             fs::create_dir_all(self.run_dir.logs(task))?;
             let lines = whole_lines(&path)?;
             let file = OpenOptions::new().append(true).create(true).open(path)?;
-            self.logs.insert((fence, rank), Log { file, lines });
+            let log = Log {
+                file,
+                lines,
+                unsynced: false,
+            };
+            self.logs.insert((fence, rank), log);
         }
         let Some(log) = self.logs.get_mut(&(fence, rank)) else {
             return Ok(0);
@@ -109,10 +126,31 @@ impl Records {
                 text.push_str(line);
                 text.push('\n');
             }
-            append_whole(&mut log.file, text.as_bytes())?;
+            if let Err(error) = log.file.write_all(text.as_bytes()) {
+                // what is torn is cut off when the file is opened again
+                self.logs.remove(&(fence, rank));
+                return Err(error);
+            }
             log.lines += (lines.len() - known) as u64;
+            log.unsynced = true;
         }
         Ok(log.lines)
+    }
+
+    /// Makes sure that everything is on the disk that was written since the last time; whether it is. A file that may have lost
+    /// something is opened and looked through again before it is written to.
+    pub(crate) fn sync(&mut self) -> bool {
+        let mut all = true;
+        let mut sync = |file: &File, unsynced: &mut bool| {
+            let synced = !std::mem::take(unsynced) || on_disk(file);
+            all &= synced;
+            synced
+        };
+        self.curves
+            .retain(|_, curve| sync(&curve.file, &mut curve.unsynced));
+        self.logs
+            .retain(|_, log| sync(&log.file, &mut log.unsynced));
+        all
     }
 
     /// Closes the files of an attempt that is over. Late lines open them again.
@@ -122,12 +160,12 @@ impl Records {
     }
 }
 
-/// All or nothing, as far as the disk lets us: a full one leaves no half of a line before the next.
-fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let before = file.metadata()?.len();
-    file.write_all(bytes).inspect_err(|_| {
-        let _ = file.set_len(before);
-    })
+fn on_disk(file: &File) -> bool {
+    let synced = file.sync_data();
+    if let Err(error) = &synced {
+        tracing::warn!("a log or a curve cannot be brought to the disk: {error}");
+    }
+    synced.is_ok()
 }
 
 /// The newest point of a curve that an earlier life of the coordinator wrote. A line torn by a crash is cut off.
@@ -170,22 +208,29 @@ pub(crate) fn curve(path: &Path) -> io::Result<Vec<MetricPoint>> {
 
 /// Complete lines of a file; a torn last one is cut off.
 fn whole_lines(path: &PathBuf) -> io::Result<u64> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let whole = bytes
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |place| place + 1);
-    if whole < bytes.len() {
-        OpenOptions::new()
-            .write(true)
-            .open(path)?
-            .set_len(whole as u64)?;
+    let mut bytes = vec![0; 1 << 20];
+    let (mut lines, mut at, mut whole) = (0, 0, 0);
+    loop {
+        let read = file.read(&mut bytes)?;
+        if read == 0 {
+            break;
+        }
+        let ends = bytes[..read].iter().filter(|byte| **byte == b'\n').count();
+        if let Some(last) = bytes[..read].iter().rposition(|byte| *byte == b'\n') {
+            whole = at + last as u64 + 1;
+        }
+        lines += ends as u64;
+        at += read as u64;
     }
-    Ok(bytes[..whole].iter().filter(|byte| **byte == b'\n').count() as u64)
+    if whole < at {
+        OpenOptions::new().write(true).open(path)?.set_len(whole)?;
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use plan::{Plan, Sizing};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use types::RunId;
+use types::{RunId, Timestamp};
 
 use crate::clerk::Greeting;
 use crate::exit;
@@ -99,6 +99,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         greeting: Greeting {
             heartbeat: settings.heartbeat,
             lost_after: settings.lost_after,
+            journal: Timestamp::default(),
         },
     });
     let Outputs {

@@ -68,7 +68,10 @@ pub(crate) fn text(reply: &v1::StatusReply, now: u64) -> String {
         });
         workers.add_row([
             worker.worker.clone(),
-            worker.state.clone(),
+            match &worker.problem {
+                Some(problem) => format!("{} (restart it): {problem}", worker.state),
+                None => worker.state.clone(),
+            },
             worker.host.clone(),
             worker.device.clone(),
             worker.tasks.join("\n"),
@@ -200,6 +203,7 @@ mod tests {
                 device: "2 cores".to_owned(),
                 tasks: vec!["i1.s1.atst_a.train".to_owned()],
                 heard_at: Some(60_000),
+                problem: None,
             }],
             paused: None,
         }

@@ -132,6 +132,7 @@ impl From<Failure> for v1::Failure {
             exit_code: failure.exit_code,
             last_step: failure.last_step.map(|step| step.0),
             log_tail: failure.log_tail,
+            peak_memory: failure.peak_memory,
         }
     }
 }
@@ -158,6 +159,7 @@ impl TryFrom<v1::Failure> for Failure {
             rank: failure.rank.map(Rank),
             signal: failure.signal,
             exit_code: failure.exit_code,
+            peak_memory: failure.peak_memory,
             last_step: failure.last_step.map(Step),
             log_tail: failure.log_tail,
         })
@@ -233,6 +235,7 @@ mod tests {
             let failure = Failure {
                 rank: Some(Rank(1)),
                 signal: Some(9),
+                peak_memory: Some(1 << 30),
                 ..Failure::new(class, "why")
             };
             assert_eq!(

@@ -1,8 +1,10 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use duty::HangLimits;
 use duty::protocol::Device;
 use types::WorkerId;
 
@@ -118,6 +120,31 @@ pub struct Options {
     /// File that holds the secret of this cluster; the variable TUTTI_TOKEN does as well
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A section of a rank's work (set-up, step, validation, checkpoint, batch) is a hang when it takes longer than this, in
+    /// seconds, and it is the first of its kind
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "TUTTI_HANG_FIRST",
+        default_value_t = HangLimits::default().first.as_secs()
+    )]
+    pub hang_first: u64,
+    /// ... or longer than this, in seconds,
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "TUTTI_HANG_FLOOR",
+        default_value_t = HangLimits::default().floor.as_secs()
+    )]
+    pub hang_floor: u64,
+    /// ... and this many times the slowest of its kind so far
+    #[arg(
+        long,
+        value_name = "TIMES",
+        env = "TUTTI_HANG_FACTOR",
+        default_value_t = HangLimits::default().factor
+    )]
+    pub hang_factor: u32,
     /// End as soon as the process that started this worker ends
     #[arg(long, env = "TUTTI_ENDS_WITH_PARENT", hide = true)]
     pub ends_with_parent: bool,
@@ -142,6 +169,16 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl Options {
+    /// When a rank hangs.
+    #[must_use]
+    pub fn hang_limits(&self) -> HangLimits {
+        HangLimits {
+            first: Duration::from_secs(self.hang_first),
+            floor: Duration::from_secs(self.hang_floor),
+            factor: self.hang_factor,
+        }
+    }
+
     /// The device asked for.
     #[must_use]
     pub fn device(&self) -> Device {

@@ -4,10 +4,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use worker::cli::{Cli, Other};
-use worker::{convert, evaluate, exit, predict, rank, supervisor};
+use worker::{convert, evaluate, exit, predict, rank, supervisor, warden};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.other, Some(Other::Rank))
+        && let Err(error) = warden::stand()
+    {
+        eprintln!("no room for a rank process: {error}");
+        return ExitCode::from(exit::FAILED);
+    }
     cli.start_logging();
     let code = match cli.other {
         Some(Other::Rank) => rank::run(),

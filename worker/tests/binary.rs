@@ -49,6 +49,7 @@ impl Workers for Coordinator {
         let welcome = v1::Welcome {
             heartbeat_ms: 100,
             lost_after_ms: 60_000,
+            journal: 7,
         };
         say(to_worker::Body::Welcome(welcome));
         say(to_worker::Body::StartRank(self.order.clone()));
@@ -200,12 +201,14 @@ async fn a_killed_worker_leaves_no_rank_behind() {
         Seen::Asked(request) => assert_eq!((request.fence, request.rank), (1, 0)),
         other @ Seen::Report(_) => panic!("{other:?}"),
     }
-    let ranks = children(worker.process.id());
+    let wardens = children(worker.process.id());
+    assert_eq!(wardens.len(), 1);
+    let ranks = children(wardens[0]);
     assert_eq!(ranks.len(), 1);
     worker.process.kill().unwrap();
     worker.process.wait().unwrap();
     timeout(Duration::from_secs(2), async {
-        while parent_of(ranks[0]).is_some() {
+        while parent_of(wardens[0]).is_some() || parent_of(ranks[0]).is_some() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })

@@ -13,6 +13,7 @@ use crate::log_reader;
 use crate::run_dir::RunDir;
 use crate::shell::{Handle, View};
 use crate::submission::Submitter;
+use crate::terminal;
 
 pub(crate) struct Users {
     shell: Handle,
@@ -238,38 +239,52 @@ fn worker_status(worker: &WorkerView) -> v1::WorkerStatus {
             .filter_map(|slot| slot.task.as_ref().map(|task| task.name.to_string()))
             .collect(),
         heard_at: worker.heard.map(|at| at.0),
+        problem: worker.quarantined.clone(),
     }
 }
 
-/// A task's attempts, a line each.
+/// A task's attempts, a line each, and everything about the last one if it failed.
 fn history(task: &TaskView) -> Vec<String> {
-    task.attempts
-        .iter()
-        .map(|attempt| {
-            let gang: Vec<&str> = attempt
-                .gang
-                .iter()
-                .map(|seat| seat.worker.as_str())
-                .collect();
-            let resumed = attempt
-                .resumed
-                .map(|from| format!(", from step {}", from.step))
-                .unwrap_or_default();
-            let end = match &attempt.ended {
-                None => "still going on".to_owned(),
-                Some((_, control::AttemptOutcome::Finished)) => "finished".to_owned(),
-                Some((_, control::AttemptOutcome::Stopped { reason })) => {
-                    format!("stopped: {reason}")
-                }
-                Some((_, control::AttemptOutcome::Failed { failure })) => {
-                    format!("failed: {failure}")
-                }
-            };
-            format!(
-                "attempt {} on {}{resumed}: {end}",
-                attempt.fence,
-                gang.join(", ")
-            )
-        })
-        .collect()
+    let attempts = task.attempts.iter().map(|attempt| {
+        let gang: Vec<&str> = attempt
+            .gang
+            .iter()
+            .map(|seat| seat.worker.as_str())
+            .collect();
+        let resumed = attempt
+            .resumed
+            .map(|from| format!(", from step {}", from.step))
+            .unwrap_or_default();
+        let end = match &attempt.ended {
+            None => "still going on".to_owned(),
+            Some((_, control::AttemptOutcome::Finished)) => "finished".to_owned(),
+            Some((_, control::AttemptOutcome::Stopped { reason })) => {
+                format!("stopped: {reason}")
+            }
+            Some((_, control::AttemptOutcome::Failed { failure })) => {
+                format!("failed: {failure}")
+            }
+        };
+        format!(
+            "attempt {} on {}{resumed}: {end}",
+            attempt.fence,
+            gang.join(", ")
+        )
+    });
+    let mut lines: Vec<String> = attempts.collect();
+    if !task.avoids.is_empty() {
+        let workers: Vec<&str> = task.avoids.iter().map(WorkerId::as_str).collect();
+        lines.push(format!(
+            "the next attempt prefers other workers than {}, where it failed",
+            workers.join(", ")
+        ));
+    }
+    if let Some(attempt) = task.attempts.last()
+        && let Some((_, control::AttemptOutcome::Failed { failure })) = &attempt.ended
+    {
+        lines.extend(terminal::failure_lines(failure, terminal::LOG_LINES));
+        let others = attempt.failures.iter().filter(|other| *other != failure);
+        lines.extend(others.map(|other| format!("besides: {other}")));
+    }
+    lines
 }

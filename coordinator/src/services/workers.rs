@@ -180,6 +180,9 @@ fn convert(message: v1::FromWorker) -> Result<Said, Invalid> {
         },
         from_worker::Body::Draining(_) => Said::Draining,
         from_worker::Body::Goodbye(_) => Said::Goodbye,
+        from_worker::Body::Quarantined(said) => Said::Quarantined {
+            reason: said.reason,
+        },
     })
 }
 

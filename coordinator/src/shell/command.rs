@@ -11,6 +11,7 @@ pub(super) fn to_wire(told: Told) -> v1::ToWorker {
         Told::Welcome(greeting) => Body::Welcome(v1::Welcome {
             heartbeat_ms: millis(greeting.heartbeat),
             lost_after_ms: millis(greeting.lost_after),
+            journal: greeting.journal.0,
         }),
         Told::Heard { sent_at } => Body::HeartbeatAck(v1::HeartbeatAck { sent_at }),
         Told::ReportsTaken { up_to } => Body::ReportAck(v1::ReportAck { up_to }),

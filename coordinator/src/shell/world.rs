@@ -50,6 +50,10 @@ impl World for ShellWorld {
         self.records.log(task, fence, rank, first, lines)
     }
 
+    fn sync_records(&mut self) -> bool {
+        self.records.sync()
+    }
+
     fn close_records(&mut self, task: &TaskName, fence: Fence) {
         self.records.close(task, fence);
     }

@@ -290,6 +290,7 @@ pub(super) mod tests {
             attempts: Vec::new(),
             checkpoint: None,
             budget_left: 2,
+            avoids: std::collections::BTreeSet::new(),
             ended: None,
         }
     }
@@ -369,6 +370,7 @@ pub(super) mod tests {
             worker: worker(name),
             incarnation: Incarnation(1),
             state,
+            quarantined: None,
             description: description.clone(),
             device: None,
             host: None,
@@ -416,6 +418,7 @@ pub(super) mod tests {
             have: 1,
             need: 2,
             silent: vec![worker("local-1")],
+            quarantined: Vec::new(),
         };
         assert_eq!(
             lines(&snapshot, Timestamp(955_000), snapshot.now)[2..4],

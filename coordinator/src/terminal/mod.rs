@@ -14,7 +14,7 @@ use types::Timestamp;
 
 use crate::board::Snapshot;
 
-pub(crate) use notices::failure_lines;
+pub(crate) use notices::{LOG_LINES, failure_lines};
 pub(crate) use screen::{init_tracing, say};
 
 /// How often the live view is drawn anew.

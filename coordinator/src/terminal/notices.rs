@@ -4,8 +4,9 @@ use types::{Failure, Fence, TaskId};
 use crate::board::Snapshot;
 use crate::terminal::progress::live_attempt;
 
-/// Lines of a log that are shown with a failure.
-const LOG_LINES: usize = 10;
+/// Lines of a log that are shown with a failure that is for good, and with one that is not.
+pub(crate) const LOG_LINES: usize = 50;
+const FEW_LOG_LINES: usize = 10;
 
 /// Writes what happened to the log.
 pub(super) fn tell(action: &Action, snapshot: Option<&Snapshot>) {
@@ -90,10 +91,13 @@ fn line(action: &Action, snapshot: Option<&Snapshot>) -> Option<(Level, String)>
                 "{}: failed and is tried again {when} ({budget_left} more forgiven)",
                 task.name
             );
-            (Level::Warn, join(text, failure_lines(failure)))
+            (
+                Level::Warn,
+                join(text, failure_lines(failure, FEW_LOG_LINES)),
+            )
         }
         Action::TaskFailed { task, failure } => {
-            let mut lines = failure_lines(failure);
+            let mut lines = failure_lines(failure, LOG_LINES);
             lines.push(format!(
                 "what led there:  coordinator explain {}",
                 task.name
@@ -155,8 +159,8 @@ fn took(snapshot: &Snapshot, task: &TaskId, fence: Fence) -> Option<String> {
     Some(format!(" after {}", types::human(end.since(attempt.began))))
 }
 
-/// A failure's first cause and the end of its log.
-pub(crate) fn failure_lines(failure: &Failure) -> Vec<String> {
+/// A failure's first cause and the end of its log, so many lines of it.
+pub(crate) fn failure_lines(failure: &Failure, log_lines: usize) -> Vec<String> {
     let mut lines = vec![format!("first cause: {failure}")];
     let tail = &failure.log_tail;
     if !tail.is_empty() {
@@ -164,7 +168,7 @@ pub(crate) fn failure_lines(failure: &Failure) -> Vec<String> {
             .rank
             .map_or(String::new(), |rank| format!(" of rank {rank}"));
         lines.push(format!("the log{rank} ends with"));
-        let shown = tail.iter().skip(tail.len().saturating_sub(LOG_LINES));
+        let shown = tail.iter().skip(tail.len().saturating_sub(log_lines));
         lines.extend(shown.map(|line| format!("  | {}", printable(line))));
     }
     lines
@@ -207,7 +211,7 @@ mod tests {
             rank: Some(Rank(1)),
             signal: Some(9),
             last_step: Some(Step(120)),
-            log_tail: (1..=12)
+            log_tail: (1..=60)
                 .map(|line| format!("line {line}\u{1b}[2J"))
                 .collect(),
             ..Failure::new(FailureClass::Killed, "the rank process was killed")
@@ -229,7 +233,7 @@ mod tests {
             "i1.s1.atst_a.train: failed for good\n    first cause: killed in rank 1, signal 9, after step 120: the rank"
         ));
         assert!(
-            !text.contains("line 2\u{fffd}") && text.contains("  | line 3\u{fffd}[2J\n"),
+            !text.contains("line 10\u{fffd}") && text.contains("  | line 11\u{fffd}[2J\n"),
             "{text}"
         );
         assert!(text.ends_with("coordinator retry i1.s1.atst_a.train"));

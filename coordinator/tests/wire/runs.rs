@@ -166,6 +166,7 @@ async fn a_failure_is_told_with_its_cause_and_what_to_do() {
         signal: None,
         exit_code: Some(3),
         last_step: Some(17),
+        peak_memory: Some(300 << 20),
         log_tail: vec!["the last line of the log".to_owned()],
     };
     let manners = Manners {
@@ -184,6 +185,7 @@ async fn a_failure_is_told_with_its_cause_and_what_to_do() {
         "i1.s1.a.train",
         "audio/x.wav ends after 3 bytes",
         "exit code 3",
+        "peak memory 300.0 MiB",
         "the last line of the log",
     ] {
         assert!(

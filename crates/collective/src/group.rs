@@ -12,7 +12,7 @@ use std::time::Duration;
 use tch::{Device, Tensor};
 
 use crate::ffi::{self, call, pointer};
-use crate::{Error, Kind, Store};
+use crate::{Error, Kind, Store, Waiting};
 
 /// How a Gloo group connects.
 #[derive(Clone, Debug)]
@@ -115,6 +115,7 @@ impl ProcessGroup {
         let address = CString::new(options.address.as_str())
             .map_err(|_| wrong(format!("address {:?} holds a zero byte", options.address)))?;
         let mut handle = std::ptr::null_mut();
+        let _waiting = Waiting::begin();
         call(doing, |message| {
             // SAFETY: the store and the text live through the call.
             unsafe {
@@ -314,7 +315,10 @@ impl ProcessGroup {
                 "the group has failed before or was left",
             )
         })?;
-        match body(handle) {
+        let waiting = Waiting::begin();
+        let done = body(handle);
+        drop(waiting);
+        match done {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 slot.take();

@@ -19,9 +19,11 @@ mod reducer;
 pub mod rng;
 pub mod runtime;
 mod store;
+mod waiting;
 
 pub use error::{Error, Kind};
 pub use group::{GlooOptions, ProcessGroup};
 pub use memory_store::MemoryStore;
 pub use reducer::{Reducer, ReducerOptions, broadcast_tensors};
 pub use store::{Store, StoreBackend};
+pub use waiting::{Waiting, is_waiting};

@@ -66,6 +66,12 @@ pub struct Reducer {
 unsafe impl Send for Reducer {}
 
 impl Reducer {
+    /// Whether there is nobody to exchange with.
+    #[must_use]
+    pub fn is_solo(&self) -> bool {
+        self.handle.is_null()
+    }
+
     /// A reducer for `params` (leaves that require gradients and are contiguous, in the same order on all ranks, equal after
     /// [`broadcast_tensors`]). Runs one backward over a made-up loss and zeroes the gradients; touches no random generator.
     ///

@@ -5,7 +5,7 @@ use types::{
     WorkerId,
 };
 
-use crate::retry::{Decision, back_off};
+use crate::retry::{Decision, Rule, back_off};
 use crate::run::Phase;
 use crate::state::{State, Turn};
 use crate::worker::Occupant;
@@ -68,16 +68,12 @@ impl Attempt {
         self.seats.iter().filter(|seat| !seat.state.is_end())
     }
 
-    /// The first cause as far as known: the earliest real one; a lost worker only if nothing better is known; a lost peer,
-    /// which is always the echo of something else, last.
+    /// The first cause as far as known: the best evidence. Of equals the first to arrive, which alone comes from a rank that
+    /// had not been told to stop.
     pub(crate) fn cause(&self) -> Option<&Failure> {
         self.failures
             .iter()
-            .min_by_key(|failure| match failure.class {
-                FailureClass::PeerLost => 2,
-                FailureClass::WorkerLost => 1,
-                _ => 0,
-            })
+            .min_by_key(|failure| Rule::of(failure.class).evidence)
     }
 
     pub(crate) fn gang(&self) -> Vec<GangMember> {
@@ -294,7 +290,8 @@ impl State {
     /// Again, or never again.
     fn after_failure(&mut self, turn: &mut Turn, attempt: &Attempt, failure: Failure) {
         let (id, index) = (attempt.run, attempt.task);
-        let mut decision = Decision::of(failure.class);
+        let rule = Rule::of(failure.class);
+        let mut decision = rule.decision;
         if failure.class == FailureClass::Artifact
             && let Some(resumed) = attempt.resumed
         {
@@ -303,6 +300,10 @@ impl State {
             self.forget_checkpoint(resumed.digest);
             decision = Decision::Free;
         }
+        let suspect = failure
+            .rank
+            .filter(|_| rule.avoids_worker)
+            .and_then(|rank| attempt.seats.get(rank.0 as usize));
         let settings = self.settings;
         let name = self.task_id(id, index);
         let Some(run) = self.runs.get_mut(&id) else {
@@ -321,8 +322,11 @@ impl State {
         }
         task.budget_used += u32::from(decision == Decision::Budget);
         task.fruitless = task.fruitless.saturating_add(1);
+        task.avoids.extend(suspect.map(|seat| seat.worker.clone()));
         let budget_left = settings.retry_budget.saturating_sub(task.budget_used);
-        let at = turn.now.after(back_off(&settings, task.fruitless));
+        let at = turn
+            .now
+            .after(back_off(&settings, rule.wait, task.fruitless));
         self.enqueue(id, index, turn.now, at, Some(failure.clone()));
         turn.actions.push(Action::TaskRetried {
             task: name,

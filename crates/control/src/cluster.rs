@@ -158,6 +158,12 @@ impl Cluster {
         self.state.clock
     }
 
+    /// When its journal began: the time of the first durable input. It tells this cluster's fences from those of another one.
+    #[must_use]
+    pub fn began(&self) -> Option<Timestamp> {
+        self.state.began
+    }
+
     /// The number for the next [`Input::Submit`].
     #[must_use]
     pub fn next_run(&self) -> RunId {

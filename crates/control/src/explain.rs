@@ -75,6 +75,7 @@ pub(crate) fn workers(state: &State, contact: &Contact) -> Vec<WorkerView> {
         worker: name.clone(),
         incarnation: worker.incarnation,
         state: worker.state(),
+        quarantined: worker.quarantined.clone(),
         description: worker.description.clone(),
         device: slot(worker.device),
         host: slot(worker.host),
@@ -116,6 +117,7 @@ fn view(state: &State, (id, run): (RunId, &Run), index: usize, waiting: WaitingF
         attempts,
         checkpoint: task.key.and_then(|key| state.newest_checkpoint(&key)),
         budget_left: state.settings.retry_budget.saturating_sub(task.budget_used),
+        avoids: task.avoids.clone(),
         ended: task.ended,
     }
 }
@@ -300,7 +302,7 @@ fn queue_reasons(
         } else {
             let node = &run.graph.tasks[index];
             let slot = node.kind.slot();
-            match pool.offer(node, || state.task_id(id, index)) {
+            match pool.offer(node, &run.tasks[index].avoids, || state.task_id(id, index)) {
                 // Unreachable after `place`; said all the same, a free slot is what it waits for.
                 Fit::Gang(_) => WaitingFor::Slots {
                     slot,
@@ -317,6 +319,7 @@ fn queue_reasons(
                     have,
                     need,
                     silent: pool.silent.clone(),
+                    quarantined: pool.quarantined.clone(),
                 },
             }
         };

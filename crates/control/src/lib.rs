@@ -40,7 +40,7 @@ pub use cluster::Cluster;
 pub use input::{DeviceKind, Input, LiveRank, RankReport, Report, WorkerDescription};
 pub use record::{Record, RecordError};
 pub use rejection::Rejection;
-pub use retry::Decision;
+pub use retry::{Decision, Evidence, Rule, Wait, table as failure_table};
 pub use settings::Settings;
 pub use view::{
     AttemptView, RunOutcome, RunView, SlotView, TaskState, TaskView, WorkerState, WorkerView,

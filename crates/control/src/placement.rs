@@ -1,5 +1,5 @@
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use types::{Fence, Rank, RunId, SlotKind, TaskId, TaskNode, Timestamp, WorkerId};
@@ -23,6 +23,7 @@ pub(crate) struct Pool {
     now: Timestamp,
     gather_until: Timestamp,
     pub(crate) silent: Vec<WorkerId>,
+    pub(crate) quarantined: Vec<WorkerId>,
 }
 
 #[derive(Default)]
@@ -92,6 +93,7 @@ impl Pool {
             now,
             gather_until: state.gather_until,
             silent: Vec::new(),
+            quarantined: Vec::new(),
         };
         for (name, worker) in &state.workers {
             pool.add(name, worker);
@@ -102,6 +104,9 @@ impl Pool {
     fn add(&mut self, name: &WorkerId, worker: &Worker) {
         if worker.silent && !worker.gone {
             self.silent.push(name.clone());
+        }
+        if worker.state() == WorkerState::Quarantined {
+            self.quarantined.push(name.clone());
         }
         if !worker.in_service() {
             // Right after a restart every worker is silent, and most will be back in a moment: large gangs count on them.
@@ -140,25 +145,65 @@ impl Pool {
         }
     }
 
-    /// Offers what is left to a task. What it takes or reserves is gone for the next.
-    pub(crate) fn offer(&mut self, node: &TaskNode, task: impl FnOnce() -> TaskId) -> Fit {
+    /// Offers what is left to a task. What it takes or reserves is gone for the next. Workers that it avoids are for want of
+    /// others.
+    pub(crate) fn offer(
+        &mut self,
+        node: &TaskNode,
+        avoids: &BTreeSet<WorkerId>,
+        task: impl FnOnce() -> TaskId,
+    ) -> Fit {
         match node.kind.slot() {
             SlotKind::Host if self.in_service == 0 => Fit::Workers { have: 0, need: 1 },
-            SlotKind::Host => self
-                .hosts
-                .pop()
-                .map_or(Fit::Slots { free: 0, need: 1 }, |worker| {
-                    Fit::Gang(vec![worker])
-                }),
-            SlotKind::Device => self.offer_devices(node, task),
+            SlotKind::Host => {
+                if let Some(other) = self.hosts.iter().rposition(|host| !avoids.contains(host)) {
+                    let worker = self.hosts.remove(other);
+                    self.hosts.push(worker);
+                }
+                self.hosts
+                    .pop()
+                    .map_or(Fit::Slots { free: 0, need: 1 }, |worker| {
+                        Fit::Gang(vec![worker])
+                    })
+            }
+            SlotKind::Device => {
+                let aside = self.set_aside(avoids);
+                if self.largest(node).is_some() {
+                    let fit = self.offer_devices(node, task);
+                    self.put_back(aside);
+                    fit
+                } else {
+                    self.put_back(aside);
+                    self.offer_devices(node, task)
+                }
+            }
         }
     }
 
-    fn offer_devices(&mut self, node: &TaskNode, task: impl FnOnce() -> TaskId) -> Fit {
-        let (need, most) = (
-            node.world_sizes.first().copied().unwrap_or(1),
-            node.world_sizes.last().copied().unwrap_or(1),
-        );
+    /// Takes free devices of these workers out of the pool.
+    fn set_aside(&mut self, workers: &BTreeSet<WorkerId>) -> Vec<(DeviceKind, String, WorkerId)> {
+        let mut aside = Vec::new();
+        if workers.is_empty() {
+            return aside;
+        }
+        for (kind, devices) in &mut self.devices {
+            for (host, free) in &mut devices.free {
+                let avoided = free.extract_if(.., |worker| workers.contains(worker));
+                aside.extend(avoided.map(|worker| (*kind, host.clone(), worker)));
+            }
+        }
+        aside
+    }
+
+    fn put_back(&mut self, aside: Vec<(DeviceKind, String, WorkerId)>) {
+        for (kind, host, worker) in aside {
+            let devices = self.devices.entry(kind).or_default();
+            devices.free.entry(host).or_default().push(worker);
+        }
+    }
+
+    /// The largest gang for a task that fits now, and where; of equal ones that on GPUs.
+    fn largest(&self, node: &TaskNode) -> Option<(u32, DeviceKind)> {
         let open = self
             .devices
             .iter()
@@ -168,8 +213,15 @@ impl Pool {
             let size = node.world_sizes.iter().rev().find(|size| **size <= free)?;
             Some((*size, *kind))
         });
-        // The larger gang; of equal ones that on GPUs.
-        match sizes.max() {
+        sizes.max()
+    }
+
+    fn offer_devices(&mut self, node: &TaskNode, task: impl FnOnce() -> TaskId) -> Fit {
+        let (need, most) = (
+            node.world_sizes.first().copied().unwrap_or(1),
+            node.world_sizes.last().copied().unwrap_or(1),
+        );
+        match self.largest(node) {
             Some((size, kind)) if size == most || self.now >= self.gather_until => {
                 let devices = self.devices.entry(kind).or_default();
                 Fit::Gang(devices.take(size as usize))
@@ -252,7 +304,8 @@ impl State {
                     continue;
                 }
                 let node = &run.graph.tasks[index];
-                if let Fit::Gang(workers) = pool.offer(node, || self.task_id(id, index)) {
+                let avoids = &run.tasks[index].avoids;
+                if let Fit::Gang(workers) = pool.offer(node, avoids, || self.task_id(id, index)) {
                     chosen.push((id, index, key, workers));
                 }
             }

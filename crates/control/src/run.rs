@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::{Digest, Failure, Fence, RunId, SlotKind, TaskGraph, TaskName, TaskNode, Timestamp};
+use types::{
+    Digest, Failure, Fence, RunId, SlotKind, TaskGraph, TaskName, TaskNode, Timestamp, WorkerId,
+};
 
 use crate::state::Urgency;
 use crate::{AttemptView, RunOutcome, RunView, StopReason, TaskState};
@@ -45,6 +47,8 @@ pub(crate) struct Task {
     pub(crate) budget_used: u32,
     /// Failures since the last new checkpoint.
     pub(crate) fruitless: u32,
+    /// Workers on which it failed in a way that may be theirs: others come first.
+    pub(crate) avoids: BTreeSet<WorkerId>,
     pub(crate) ended: Option<Timestamp>,
 }
 
@@ -160,6 +164,7 @@ impl Task {
             history: Vec::new(),
             budget_used: 0,
             fruitless: 0,
+            avoids: BTreeSet::new(),
             ended: None,
         }
     }

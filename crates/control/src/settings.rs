@@ -21,7 +21,7 @@ pub struct Settings {
     pub cause_grace: Duration,
     /// After a worker arrived, tasks that could have a larger gang wait so long for more workers.
     pub gather: Duration,
-    /// How many failures of a task by its own fault are forgiven (see [`crate::Decision`]).
+    /// How many failures of a task by its own fault are forgiven (see [`crate::Rule`]).
     pub retry_budget: u32,
     /// Wait before the first retry; doubles with every further failure without a new checkpoint in between,
     pub backoff_first: Duration,

@@ -14,6 +14,8 @@ use crate::{Action, Checkpoint, Input, Rejection, Settings, StopReason, WorkerSt
 pub(crate) struct State {
     /// The time of the last durable input.
     pub(crate) clock: Timestamp,
+    /// The time of the first one.
+    pub(crate) began: Option<Timestamp>,
     pub(crate) settings: Settings,
     /// A shutdown was asked for,
     pub(crate) stopping: bool,
@@ -161,6 +163,7 @@ impl State {
     }
 
     fn coordinator_started(&mut self, turn: &mut Turn, settings: Settings) {
+        self.began.get_or_insert(turn.now);
         self.settings = settings;
         self.stopping = false;
         self.drained = false;

@@ -103,6 +103,7 @@ impl State {
             task.phase = Phase::Blocked;
             task.budget_used = 0;
             task.fruitless = 0;
+            task.avoids.clear();
             task.ended = None;
             run.ended = None;
         }

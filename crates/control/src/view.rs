@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,8 @@ pub struct TaskView {
     pub checkpoint: Option<Checkpoint>,
     /// How many more failures by its own fault are forgiven.
     pub budget_left: u32,
+    /// Workers on which it failed in a way that may be theirs: its next attempt prefers others.
+    pub avoids: BTreeSet<WorkerId>,
     /// When it became done, failed or cancelled.
     pub ended: Option<Timestamp>,
 }
@@ -194,6 +196,8 @@ pub struct WorkerView {
     pub incarnation: Incarnation,
     /// Where it is.
     pub state: WorkerState,
+    /// Why its device is unusable, if it is.
+    pub quarantined: Option<String>,
     /// What it offers.
     pub description: WorkerDescription,
     /// What is in its device slot.

@@ -73,6 +73,8 @@ pub enum WaitingFor {
         need: u32,
         /// Workers that are silent but may come back.
         silent: Vec<WorkerId>,
+        /// Workers whose device is unusable until they are restarted.
+        quarantined: Vec<WorkerId>,
     },
     /// There are enough workers, but too few are free.
     Slots {
@@ -196,6 +198,7 @@ impl fmt::Display for WaitingFor {
                 have,
                 need,
                 silent,
+                quarantined,
             } => {
                 write!(
                     f,
@@ -203,11 +206,13 @@ impl fmt::Display for WaitingFor {
                     slots(*slot, *need),
                     if *need == 1 { "" } else { " of one kind" }
                 )?;
-                if silent.is_empty() {
-                    Ok(())
-                } else {
-                    write!(f, " (silent: {})", list(silent))
+                if !silent.is_empty() {
+                    write!(f, " (silent: {})", list(silent))?;
                 }
+                if !quarantined.is_empty() {
+                    write!(f, " (to be restarted: {})", list(quarantined))?;
+                }
+                Ok(())
             }
             Self::Slots { slot, free, need } => {
                 write!(f, "waits for {}; {free} free now", slots(*slot, *need))

@@ -6,8 +6,9 @@ use std::time::Duration;
 use types::{Digest, Failure, FailureClass, Progress, Step, TaskKind, Timestamp};
 
 use crate::assignment::{Assignment, Report, StopMode};
-use crate::ending::account_for;
+use crate::ending::{SIGTERM, account_for};
 use crate::exit::Exit;
+use crate::pace::{HangLimits, Pace};
 use crate::protocol::{Command, Message};
 
 /// How long things may take before the worker helps.
@@ -21,6 +22,10 @@ pub struct Limits {
     pub farewell: Duration,
     /// How long the report of a failure waits for a checkpoint that is on its way to the store.
     pub settle: Duration,
+    /// How long a section of the rank's work may take.
+    pub hang: HangLimits,
+    /// From SIGKILL to the verdict that the device cannot be freed.
+    pub unkillable: Duration,
 }
 
 impl Default for Limits {
@@ -30,6 +35,8 @@ impl Default for Limits {
             terminate: Duration::from_secs(5),
             farewell: Duration::from_secs(15),
             settle: Duration::from_secs(10),
+            hang: HangLimits::default(),
+            unkillable: Duration::from_secs(30),
         }
     }
 }
@@ -83,6 +90,8 @@ pub(crate) enum Effect {
     Report(Report),
     /// Tell the coordinator if it happens to listen.
     Progress(Progress),
+    /// The device cannot be freed.
+    Quarantine(String),
 }
 
 /// What has to be done for an attempt.
@@ -98,7 +107,7 @@ pub enum Deed {
     Tell(Command),
     /// SIGTERM.
     Terminate,
-    /// SIGKILL, to the group.
+    /// SIGKILL, to it and everything below it.
     Kill,
     /// Send a file to the coordinator's store, for as long as it takes.
     Upload {
@@ -125,7 +134,11 @@ pub(crate) struct Attempt {
     assignment: Arc<Assignment>,
     limits: Limits,
     phase: Phase,
+    /// Since its process runs.
+    pace: Option<Pace>,
     stop: Option<StopMode>,
+    /// It was sent SIGTERM.
+    terminated: bool,
     /// Whether its gang has met: before, there is nothing to make a checkpoint of.
     met: bool,
     /// Why the worker itself ended the rank, if not by an order.
@@ -158,7 +171,10 @@ enum Phase {
 enum Patience {
     TerminateAt(Timestamp),
     KillAt(Timestamp),
-    Killed,
+    /// Since then there should be no process any more.
+    Killed(Timestamp),
+    /// It cannot be killed, and that was said.
+    Unkillable,
 }
 
 #[derive(Debug)]
@@ -181,7 +197,9 @@ impl Attempt {
             assignment,
             limits,
             phase: Phase::Fetching,
+            pace: None,
             stop: None,
+            terminated: false,
             met: false,
             cause: None,
             last_word: None,
@@ -207,15 +225,15 @@ impl Attempt {
         let mut effects = Vec::new();
         match happening {
             Happening::Fetched(result) => self.fetched(result, &mut effects),
-            Happening::Launched(result) => self.launched(result, &mut effects),
+            Happening::Launched(result) => self.launched(now, result, &mut effects),
             Happening::Said(message) => self.said(now, message, &mut effects),
             Happening::Exited { exit, log_tail } => {
                 self.exited(now, exit, log_tail, &mut effects);
             }
             Happening::Uploaded { what, result } => self.uploaded(what, result, &mut effects),
             Happening::Stop(mode) => self.stop(now, mode, &mut effects),
-            Happening::LeaseOver => self.lease_over(&mut effects),
-            Happening::Tick => {}
+            Happening::LeaseOver => self.lease_over(now, &mut effects),
+            Happening::Tick => self.end_if_hung(now, &mut effects),
         }
         self.lose_patience(now, &mut effects);
         self.settle(now, &mut effects);
@@ -232,9 +250,12 @@ impl Attempt {
         }
     }
 
-    fn launched(&mut self, result: Result<(), Failure>, effects: &mut Vec<Effect>) {
+    fn launched(&mut self, now: Timestamp, result: Result<(), Failure>, effects: &mut Vec<Effect>) {
         match result {
-            Ok(()) => self.phase = Phase::Running { patience: None },
+            Ok(()) => {
+                self.pace = Some(Pace::new(now, self.limits.hang));
+                self.phase = Phase::Running { patience: None };
+            }
             Err(failure) => self.end(End::Failed(failure), effects),
         }
     }
@@ -247,6 +268,16 @@ impl Attempt {
                 effects.push(Effect::Report(Report::Started));
             }
             Message::Store { .. } | Message::Waits { .. } => {}
+            Message::Section { section } => {
+                if let Some(pace) = &mut self.pace {
+                    pace.enter(now, section);
+                }
+            }
+            Message::Pulse { waits } => {
+                if let Some(pace) = &mut self.pace {
+                    pace.pulse(now, waits);
+                }
+            }
             Message::Progress(progress) => effects.push(Effect::Progress(progress)),
             Message::Metrics(point) => {
                 self.last_step = self.last_step.max(Some(point.step));
@@ -353,11 +384,11 @@ impl Attempt {
                 effects.push(Deed::AbortFetch.into());
                 self.end(End::Stopped, effects);
             }
-            (Phase::Running { .. }, StopMode::Now) => self.kill(effects),
+            (Phase::Running { .. }, StopMode::Now) => self.kill(now, effects),
             (Phase::Running { patience: None }, StopMode::Checkpoint)
                 if !self.has_something_to_save() =>
             {
-                self.kill(effects);
+                self.kill(now, effects);
             }
             (Phase::Running { patience: None }, StopMode::Checkpoint) => {
                 effects.push(Deed::Tell(Command::Stop).into());
@@ -387,7 +418,7 @@ impl Attempt {
         self.met && self.assignment.spec.kind() == TaskKind::Train
     }
 
-    fn lease_over(&mut self, effects: &mut Vec<Effect>) {
+    fn lease_over(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let failure = || {
             Failure::new(
                 FailureClass::WorkerLost,
@@ -400,28 +431,72 @@ impl Attempt {
                 self.end(End::Failed(failure()), effects);
             }
             Phase::Running {
-                patience: Some(Patience::Killed),
+                patience: Some(Patience::Killed(_) | Patience::Unkillable),
             } => {}
             Phase::Running { .. } => {
                 self.cause.get_or_insert_with(failure);
-                self.kill(effects);
+                self.kill(now, effects);
             }
             // no process, no tensors: what is done stays done, and the fence decides whether it still counts
             Phase::Settling { .. } | Phase::Ended => {}
         }
     }
 
-    fn kill(&mut self, effects: &mut Vec<Effect>) {
+    fn kill(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let since = match self.phase {
+            Phase::Running {
+                patience: Some(Patience::Unkillable),
+            } => return,
+            // said again, it is not later
+            Phase::Running {
+                patience: Some(Patience::Killed(since)),
+            } => since,
+            _ => now,
+        };
         effects.push(Deed::Kill.into());
         self.phase = Phase::Running {
-            patience: Some(Patience::Killed),
+            patience: Some(Patience::Killed(since)),
         };
+    }
+
+    /// A rank whose section takes too long, and that does not wait for a peer, ends: SIGTERM, and soon SIGKILL.
+    fn end_if_hung(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        /// A process that hangs seldom hears a SIGTERM.
+        const SOON: Duration = Duration::from_secs(1);
+        let overdue = self.pace.as_mut().and_then(|pace| pace.overdue(now));
+        let (Some(overdue), Phase::Running { patience: None }) = (overdue, &self.phase) else {
+            return;
+        };
+        let step = self.last_step.map_or(String::new(), |step| {
+            format!("; the last step that it reported is {step}")
+        });
+        self.cause.get_or_insert_with(|| {
+            Failure::new(
+                FailureClass::Hang,
+                format!("the rank process does not go on: {overdue}{step}"),
+            )
+        });
+        self.terminated = true;
+        effects.push(Deed::Terminate.into());
+        self.phase = Phase::Running {
+            patience: Some(Patience::KillAt(now.after(SOON.min(self.limits.terminate)))),
+        };
+    }
+
+    /// Its process does not end, whatever is done.
+    pub(crate) fn is_stuck(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Running {
+                patience: Some(Patience::Unkillable)
+            }
+        )
     }
 
     /// After its last word a rank has only to go.
     fn expect_exit(&mut self, now: Timestamp) {
         if let Phase::Running { patience } = &mut self.phase
-            && !matches!(patience, Some(Patience::Killed))
+            && !matches!(patience, Some(Patience::Killed(_) | Patience::Unkillable))
         {
             *patience = Some(Patience::KillAt(now.after(self.limits.farewell)));
         }
@@ -432,6 +507,7 @@ impl Attempt {
             Phase::Running {
                 patience: Some(Patience::TerminateAt(at)),
             } if now >= at => {
+                self.terminated = true;
                 effects.push(Deed::Terminate.into());
                 self.phase = Phase::Running {
                     patience: Some(Patience::KillAt(now.after(self.limits.terminate))),
@@ -439,7 +515,19 @@ impl Attempt {
             }
             Phase::Running {
                 patience: Some(Patience::KillAt(at)),
-            } if now >= at => self.kill(effects),
+            } if now >= at => self.kill(now, effects),
+            Phase::Running {
+                patience: Some(Patience::Killed(since)),
+            } if now.since(since) >= self.limits.unkillable => {
+                self.phase = Phase::Running {
+                    patience: Some(Patience::Unkillable),
+                };
+                effects.push(Effect::Quarantine(format!(
+                    "the process of attempt {} has not ended {} s after it was killed",
+                    self.assignment.fence,
+                    self.limits.unkillable.as_secs()
+                )));
+            }
             _ => {}
         }
     }
@@ -458,6 +546,7 @@ impl Attempt {
             rank: Some(self.assignment.rank),
             signal: exit.signal,
             exit_code: exit.code,
+            peak_memory: exit.peak_memory,
             last_step: self.last_step,
             log_tail,
             ..failure
@@ -467,11 +556,15 @@ impl Attempt {
             Some(LastWord::Finished) => End::Finished,
             Some(LastWord::Stopped) => End::Stopped,
             Some(LastWord::Failed(class, message)) => {
-                End::Failed(with_evidence(Failure::new(class, message)))
+                // what it said after it was ended is a consequence
+                let cause = self.cause.take();
+                End::Failed(with_evidence(
+                    cause.unwrap_or_else(|| Failure::new(class, message)),
+                ))
             }
             None => match self.cause.take() {
                 Some(cause) => End::Failed(with_evidence(cause)),
-                None if self.stop.is_some() => End::Stopped,
+                None if self.stop.is_some() && !self.was_ended_from_elsewhere(exit) => End::Stopped,
                 None => End::Failed(with_evidence(account_for(exit))),
             },
         };
@@ -482,6 +575,12 @@ impl Attempt {
         }
         let until = matches!(end, End::Failed(_)).then(|| now.after(self.limits.settle));
         self.phase = Phase::Settling { end, until };
+    }
+
+    /// A signal ended it that this worker has not sent. It may have come before the order to stop, and be the very reason of that.
+    fn was_ended_from_elsewhere(&self, exit: Exit) -> bool {
+        let is_our_term = self.terminated && exit.signal == Some(SIGTERM);
+        exit.signal.is_some() && !exit.by_order && !is_our_term
     }
 
     /// Reports the end once nothing is on its way any more.

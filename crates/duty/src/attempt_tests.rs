@@ -1,15 +1,22 @@
 use super::*;
 use crate::samples::{assignment, point, training};
 
+/// By somebody else than the worker.
 const KILLED: Exit = Exit {
     signal: Some(9),
     code: None,
+    by_order: false,
     out_of_memory: false,
+    peak_memory: Some(1 << 20),
+};
+const BY_ORDER: Exit = Exit {
+    by_order: true,
+    ..KILLED
 };
 const WELL: Exit = Exit {
     signal: None,
     code: Some(0),
-    out_of_memory: false,
+    ..KILLED
 };
 
 /// An attempt at a clock that the test moves, and what came of the last happening.
@@ -134,6 +141,7 @@ fn a_killed_rank_is_reported_with_its_evidence() {
     assert_eq!(failure.class, FailureClass::Killed);
     assert_eq!(failure.rank, Some(types::Rank(1)));
     assert_eq!(failure.signal, Some(9));
+    assert_eq!(failure.peak_memory, Some(1 << 20));
     assert_eq!(failure.last_step, Some(Step(7)));
     assert_eq!(failure.log_tail, ["its last words"]);
 }
@@ -229,8 +237,8 @@ fn a_rank_that_does_not_stop_is_helped() {
     assert_eq!(scene.later(1), [Deed::Terminate.into()]);
     assert_eq!(scene.later(4), []);
     assert_eq!(scene.later(1), [Deed::Kill.into()]);
-    assert_eq!(scene.later(100), []);
-    assert_eq!(scene.exits(KILLED), [Effect::Report(Report::Stopped)]);
+    assert_eq!(scene.later(29), []);
+    assert_eq!(scene.exits(BY_ORDER), [Effect::Report(Report::Stopped)]);
 }
 
 #[test]
@@ -241,7 +249,7 @@ fn a_rank_that_has_said_its_last_word_has_to_go() {
     assert_eq!(scene.later(1), [Deed::Kill.into()]);
     let outputs = BTreeMap::new();
     assert_eq!(
-        scene.exits(KILLED),
+        scene.exits(BY_ORDER),
         [Effect::Report(Report::Finished { outputs })]
     );
 }
@@ -255,7 +263,7 @@ fn stop_now_kills_and_gives_up_what_is_on_its_way() {
         [Deed::Kill.into()]
     );
     assert_eq!(
-        scene.exits(KILLED),
+        scene.exits(BY_ORDER),
         [Deed::AbortUploads.into(), Effect::Report(Report::Stopped)]
     );
 }
@@ -267,7 +275,7 @@ fn what_makes_no_checkpoints_is_not_asked_for_one() {
         scene.then(Happening::Stop(StopMode::Checkpoint)),
         [Deed::Kill.into()]
     );
-    assert_eq!(scene.exits(KILLED), [Effect::Report(Report::Stopped)]);
+    assert_eq!(scene.exits(BY_ORDER), [Effect::Report(Report::Stopped)]);
 }
 
 #[test]
@@ -299,7 +307,136 @@ fn the_end_of_the_lease_kills_once_and_says_why() {
     let mut scene = Scene::running(0);
     assert_eq!(scene.then(Happening::LeaseOver), [Deed::Kill.into()]);
     assert_eq!(scene.then(Happening::LeaseOver), []);
-    let effects = scene.exits(KILLED);
+    let effects = scene.exits(BY_ORDER);
     assert_eq!(failure(&effects).class, FailureClass::WorkerLost);
     assert_eq!(failure(&effects).signal, Some(9));
+}
+
+#[test]
+fn a_kill_from_elsewhere_is_the_cause_even_where_a_stop_was_on_its_way() {
+    // the gang's other rank noticed first, so the order to stop came before the worker saw the end of this one
+    let mut scene = Scene::running(1);
+    scene.then(Happening::Stop(StopMode::Now));
+    let effects = scene.exits(KILLED);
+    assert_eq!(failure(&effects).class, FailureClass::Killed);
+    let mut scene = Scene::running(1);
+    scene.then(Happening::Stop(StopMode::Now));
+    let signal = Some(11);
+    let effects = scene.exits(Exit { signal, ..KILLED });
+    assert_eq!(failure(&effects).class, FailureClass::Crash);
+}
+
+#[test]
+fn the_worker_s_own_sigterm_is_no_kill_from_elsewhere() {
+    let mut scene = Scene::running(0);
+    scene.then(Happening::Stop(StopMode::Checkpoint));
+    assert_eq!(scene.later(60), [Deed::Terminate.into()]);
+    let signal = Some(15);
+    let effects = scene.exits(Exit { signal, ..KILLED });
+    assert_eq!(effects, [Effect::Report(Report::Stopped)]);
+}
+
+/// Ticks as a worker does until something comes of it; what, and after how many milliseconds.
+fn until_something_happens(scene: &mut Scene, pulse: Option<bool>) -> (u64, Vec<Effect>) {
+    for tick in 1..=100_000 {
+        scene.now = scene.now.after(Duration::from_millis(100));
+        if let Some(waits) = pulse
+            && tick % 5 == 0
+        {
+            scene.says(Message::Pulse { waits });
+        }
+        let effects = scene.then(Happening::Tick);
+        if !effects.is_empty() {
+            return (tick * 100, effects);
+        }
+    }
+    panic!("nothing happens");
+}
+
+fn in_its_second_step(rank: u32) -> Scene {
+    let mut scene = Scene::running(rank);
+    let section = types::Section::Step;
+    scene.says(Message::Section { section });
+    for _ in 0..10 {
+        scene.now = scene.now.after(Duration::from_millis(100));
+        assert_eq!(scene.then(Happening::Tick), []);
+    }
+    scene.says(Message::Metrics(point(1)));
+    scene.says(Message::Section { section });
+    scene
+}
+
+#[test]
+fn a_rank_that_hangs_is_ended_within_its_limit_and_says_where() {
+    let mut scene = in_its_second_step(0);
+    // 60 s, and ten times the second that the first step took
+    let (after, effects) = until_something_happens(&mut scene, Some(false));
+    assert_eq!((after, effects), (70_100, vec![Deed::Terminate.into()]));
+    let (after, effects) = until_something_happens(&mut scene, None);
+    assert_eq!((after, effects), (1_000, vec![Deed::Kill.into()]));
+    let effects = scene.exits(BY_ORDER);
+    let failure = failure(&effects);
+    assert_eq!(failure.class, FailureClass::Hang);
+    assert_eq!(failure.last_step, Some(Step(1)));
+    for part in [
+        "its step",
+        "70.1 s",
+        "limit is 70.0 s",
+        "the last step that it reported is 1",
+    ] {
+        assert!(failure.message.contains(part), "{part}: {failure}");
+    }
+}
+
+#[test]
+fn what_a_rank_says_once_it_was_ended_is_not_the_cause() {
+    let mut scene = in_its_second_step(0);
+    until_something_happens(&mut scene, Some(false));
+    scene.says(Message::Failed {
+        class: FailureClass::PeerLost,
+        message: "the connection is closed".to_owned(),
+    });
+    let effects = scene.exits(Exit {
+        code: Some(5),
+        ..WELL
+    });
+    assert_eq!(failure(&effects).class, FailureClass::Hang);
+}
+
+#[test]
+fn a_rank_that_waits_for_a_peer_is_left_alone() {
+    let mut scene = in_its_second_step(0);
+    for tick in 0..10_000 {
+        scene.now = scene.now.after(Duration::from_millis(100));
+        if tick % 5 == 0 {
+            scene.says(Message::Pulse { waits: true });
+        }
+        assert_eq!(scene.then(Happening::Tick), [], "after {tick} ticks");
+    }
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_makes_the_device_unusable_once() {
+    let mut scene = Scene::running(0);
+    assert_eq!(
+        scene.then(Happening::Stop(StopMode::Now)),
+        [Deed::Kill.into()]
+    );
+    let (after, effects) = until_something_happens(&mut scene, None);
+    assert_eq!(after, 30_000);
+    let [Effect::Quarantine(reason)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert!(
+        reason.contains("attempt 1 has not ended 30 s after"),
+        "{reason}"
+    );
+    assert!(scene.attempt.is_stuck());
+    assert_eq!(scene.later(1000), []);
+    assert_eq!(scene.then(Happening::LeaseOver), []);
+    // late, but true
+    assert_eq!(
+        scene.exits(BY_ORDER),
+        [Deed::AbortUploads.into(), Effect::Report(Report::Stopped)]
+    );
 }

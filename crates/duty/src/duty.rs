@@ -58,6 +58,9 @@ pub enum Input {
     Leave,
     /// So does a user, who is more impatient: the second time it is at once.
     Interrupt,
+    /// The coordinator's journal is another one than before: its fences mean other attempts. Comes before the
+    /// [`Input::Attached`] of that connection.
+    OtherJournal,
     /// Time has passed.
     Tick,
 }
@@ -78,6 +81,8 @@ pub enum Action {
     Progress(ProgressNote),
     /// Tell the coordinator that nothing new should come; there is a connection.
     Draining,
+    /// Tell the coordinator why the device cannot be used until the worker is restarted; there is a connection.
+    Quarantined(String),
     /// Tell the coordinator that the worker is gone for good, and end.
     Exit {
         /// Whether it can hear that.
@@ -109,6 +114,8 @@ pub struct Duty {
     newest: BTreeMap<SlotKind, Fence>,
     outbox: Outbox,
     leaving: Option<Leaving>,
+    /// Why the device is unusable.
+    quarantined: Option<String>,
     interrupted: bool,
 }
 
@@ -134,6 +141,7 @@ impl Duty {
             newest: BTreeMap::new(),
             outbox: Outbox::default(),
             leaving: None,
+            quarantined: None,
             interrupted: false,
         }
     }
@@ -168,6 +176,7 @@ impl Duty {
                 self.lease.set_length(lost_after);
                 self.lease.renew(now);
                 self.outbox.rewind();
+                actions.extend(self.quarantined.clone().map(Action::Quarantined));
                 if self.leaving.is_some() {
                     actions.push(Action::Draining);
                 }
@@ -200,6 +209,12 @@ impl Duty {
                 self.interrupted = true;
                 self.leave(now, &mut actions);
             }
+            Input::OtherJournal => {
+                // a shell ends the processes of attempts that are not there any more
+                self.attempts.clear();
+                self.newest.clear();
+                self.outbox.forget();
+            }
             Input::Tick => self.tick(now, &mut actions),
         }
         while self.attached
@@ -223,6 +238,14 @@ impl Duty {
         self.newest.insert(slot, fence);
         if self.leaving.is_some() {
             self.outbox.push(fence, rank, slot, Report::Stopped);
+            return;
+        }
+        if let Some(reason) = &self.quarantined {
+            let failure = Failure::new(
+                FailureClass::TransientIo,
+                format!("the worker has to be restarted: {reason}"),
+            );
+            self.outbox.push(fence, rank, slot, Report::Failed(failure));
             return;
         }
         let occupant = self
@@ -282,6 +305,12 @@ impl Duty {
                     }));
                 }
                 Effect::Progress(_) => {}
+                Effect::Quarantine(reason) => {
+                    if self.attached {
+                        actions.push(Action::Quarantined(reason.clone()));
+                    }
+                    self.quarantined.get_or_insert(reason);
+                }
             }
         }
     }
@@ -333,7 +362,7 @@ impl Duty {
         let Some(leaving) = &mut self.leaving else {
             return;
         };
-        if !self.attempts.is_empty() {
+        if !self.attempts.values().all(Attempt::is_stuck) {
             return;
         }
         let empty_since = *leaving.empty_since.get_or_insert(now);

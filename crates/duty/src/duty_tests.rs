@@ -75,8 +75,8 @@ fn exited() -> Happening {
     Happening::Exited {
         exit: Exit {
             signal: Some(9),
-            code: None,
-            out_of_memory: false,
+            by_order: true,
+            ..Exit::default()
         },
         log_tail: Vec::new(),
     }
@@ -217,4 +217,52 @@ fn the_second_signal_ends_at_once_and_an_idle_worker_goes_with_the_first() {
         scene.then(Input::Leave),
         [Action::Exit { connected: false }]
     );
+}
+
+#[test]
+fn an_unusable_device_is_told_of_on_every_connection_and_takes_nothing_new() {
+    let mut scene = Scene::attached();
+    scene.start(1);
+    let fence = Fence(1);
+    let mode = StopMode::Now;
+    assert_eq!(
+        scene.then(Input::Stop { fence, mode }),
+        [deed(1, Deed::Kill)]
+    );
+    let actions = scene.later(31);
+    let [Action::Quarantined(reason)] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    let reason = reason.clone();
+    scene.then(Input::Detached);
+    let actions = scene.then(Input::Attached { lost_after: LEASE });
+    assert!(
+        actions.contains(&Action::Quarantined(reason)),
+        "{actions:?}"
+    );
+    let actions = scene.then(Input::Start(training(2, 0)));
+    let [Action::Send(numbered)] = actions.as_slice() else {
+        panic!("{actions:?}");
+    };
+    assert!(matches!(&numbered.report, Report::Failed(failure)
+        if failure.class == FailureClass::TransientIo && failure.message.contains("restarted")));
+    // nor does it keep the worker from leaving
+    scene.then(Input::Acknowledged { up_to: 9 });
+    assert!(
+        scene
+            .then(Input::Leave)
+            .contains(&Action::Exit { connected: true })
+    );
+}
+
+#[test]
+fn another_journal_s_fences_mean_other_attempts() {
+    let mut scene = Scene::attached();
+    scene.start(9);
+    scene.then(Input::Detached);
+    assert_eq!(scene.then(Input::OtherJournal), []);
+    assert_eq!(scene.duty.held(), []);
+    assert_eq!(scene.duty.assignment(Fence(9)), None);
+    assert_eq!(scene.then(Input::Attached { lost_after: LEASE }), []);
+    scene.start(1);
 }

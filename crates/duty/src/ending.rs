@@ -8,7 +8,7 @@ const SIGFPE: i32 = 8;
 const SIGILL: i32 = 4;
 const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
-const SIGTERM: i32 = 15;
+pub(crate) const SIGTERM: i32 = 15;
 
 /// The account of a rank process that ended without giving one. The caller adds rank, last step and log tail.
 pub(crate) fn account_for(exit: Exit) -> Failure {
@@ -51,6 +51,7 @@ pub(crate) fn account_for(exit: Exit) -> Failure {
     Failure {
         signal: exit.signal,
         exit_code: exit.code,
+        peak_memory: exit.peak_memory,
         ..Failure::new(class, message)
     }
 }
@@ -76,8 +77,11 @@ mod tests {
             signal,
             code,
             out_of_memory,
+            peak_memory: Some(1 << 30),
+            ..Exit::default()
         });
         assert_eq!((failure.signal, failure.exit_code), (signal, code));
+        assert_eq!(failure.peak_memory, Some(1 << 30));
         failure.class
     }
 

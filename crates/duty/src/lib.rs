@@ -12,6 +12,7 @@ mod ending;
 mod exit;
 mod lease;
 mod outbox;
+mod pace;
 pub mod protocol;
 #[cfg(test)]
 mod samples;
@@ -21,3 +22,4 @@ pub use attempt::{Deed, Happening, Limits, Upload};
 pub use duty::{Action, Duty, Held, Input};
 pub use exit::Exit;
 pub use outbox::Numbered;
+pub use pace::{HangLimits, PULSE};

@@ -69,6 +69,12 @@ impl Outbox {
         }
     }
 
+    /// Nobody wants to hear any of it. Numbers go on.
+    pub(crate) fn forget(&mut self) {
+        self.waiting.clear();
+        self.metrics_waiting = 0;
+    }
+
     /// A new connection: what was not acknowledged is sent again.
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use types::{FailureClass, Fence, MetricPoint, Progress, Rank, Step, TaskName, TaskSpec};
+use types::{FailureClass, Fence, MetricPoint, Progress, Rank, Section, Step, TaskName, TaskSpec};
 
 /// From the worker to its rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,16 @@ pub enum Message {
         request: u64,
         /// The question.
         ask: StoreAsk,
+    },
+    /// A section of its work begins; the one before has ended.
+    Section {
+        /// Which.
+        section: Section,
+    },
+    /// It lives; said every [`crate::PULSE`].
+    Pulse {
+        /// It is inside a call that ends only when other ranks have made it too.
+        waits: bool,
     },
     /// How far it is.
     Progress(Progress),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use collective::ProcessGroup;
 use tch::Device;
-use types::{MetricPoint, Progress, Step};
+use types::{MetricPoint, Progress, Section, Step};
 
 use crate::Error;
 
@@ -16,6 +16,8 @@ pub trait Host {
     fn metrics(&mut self, point: MetricPoint);
     /// Who takes checkpoints over.
     fn depot(&self) -> Arc<dyn Depot>;
+    /// A section of the work begins: the host knows by it whether the task still moves.
+    fn section(&mut self, _section: Section) {}
     /// Whether the task should stop at the next step's end. Ranks may be asked at different times: they agree on the step.
     fn stop_requested(&self) -> bool;
 }

@@ -1,6 +1,6 @@
 //! One optimizer step, apart from where clips come from and who else takes part (recipe 5.3 to 5.4, 7).
 
-use collective::{ProcessGroup, Reducer, ReducerOptions, broadcast_tensors};
+use collective::{ProcessGroup, Reducer, ReducerOptions, Waiting, broadcast_tensors};
 use model::{CrnnMel, Fused, Mode, SedModel, TransformerMode};
 use tch::Tensor;
 use types::TrainingSettings;
@@ -149,7 +149,10 @@ impl Learner {
             // a layer that was left out still has to tell the reducer that its gradient is there
             loss += idle_loss(&self.optimizer);
         }
+        // gradients are exchanged while backward runs
+        let waiting = (last && !self.reducer.is_solo()).then(Waiting::begin);
         backward(&loss)?;
+        drop(waiting);
         Ok(Learned {
             losses,
             statistics: [student.cnn.statistics, teacher.cnn.statistics],

@@ -6,7 +6,7 @@ use collective::rng::seed_from;
 use dataset::{CLIP_SAMPLES, Clip, Purpose};
 use model::{CrnnMel, FrontEnds, SedModel, TensorFile, TensorWriter};
 use tch::{Kind, Tensor};
-use types::{PredictSpec, Progress, ProgressUnit};
+use types::{PredictSpec, Progress, ProgressUnit, Section};
 
 use crate::context::{Outcome, RankContext};
 use crate::data::check_data;
@@ -44,6 +44,7 @@ pub(crate) fn run(spec: &PredictSpec, context: &mut RankContext<'_>) -> Result<O
         if context.host.stop_requested() {
             return Ok(Outcome::Stopped);
         }
+        context.host.section(Section::Batch);
         let waveforms = waveforms(spec.seed, batch)?.to_device(context.device);
         let logits = frame_logits(&model, &front_ends, &waveforms);
         if logits.isfinite().all().int64_value(&[]) == 0 {

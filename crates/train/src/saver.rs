@@ -18,10 +18,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
-use types::{Step, TrainSpec};
+use types::{Section, Step, TrainSpec};
 
 use crate::checkpoint::{self, Content, Source};
-use crate::context::Depot;
+use crate::context::{Depot, Host};
 use crate::validation::Best;
 use crate::{Error, Learner, error};
 
@@ -206,22 +206,27 @@ impl Drop for Saver {
 /// # Errors
 /// Whatever else the disk has against it.
 pub(crate) fn write_with_room(
-    depot: &dyn Depot,
+    host: &mut dyn Host,
     path: &Path,
     content: &Content,
 ) -> Result<(), Error> {
+    let depot = host.depot();
     let wait = |_| {
         std::thread::sleep(RETRY);
+        // it waits, and does not hang
+        host.section(Section::Checkpoint);
         true
     };
-    with_room(depot, (path, content.bytes()), wait, || content.write(path))
+    with_room(&*depot, (path, content.bytes()), wait, || {
+        content.write(path)
+    })
 }
 
 /// Tries until there is room; `wait` is told whether it is the first time, and says whether to try again.
 fn with_room(
     depot: &dyn Depot,
     (path, needed): (&Path, u64),
-    wait: impl Fn(bool) -> bool,
+    mut wait: impl FnMut(bool) -> bool,
     mut write: impl FnMut() -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut first = true;

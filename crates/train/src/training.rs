@@ -10,7 +10,8 @@ use model::published::load_transformer;
 use model::{Part, SedModel, TensorFile};
 use tch::Device;
 use types::{
-    Keep, MetricPoint, Progress, ProgressUnit, Step, TeacherInit, TrainSpec, ValidationSettings,
+    Keep, MetricPoint, Progress, ProgressUnit, Section, Step, TeacherInit, TrainSpec,
+    ValidationSettings,
 };
 
 use crate::account::{Account, Settled};
@@ -40,19 +41,22 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
     let mut report = Report::new(spec, total);
     let mut step = training.itinerary.first_step;
     while step < total {
+        context.host.section(Section::Step);
         let settled = training.step(step, context)?;
         step += 1;
         let scores = training.validate(step, context)?;
         report.step(step, &settled, scores, &training, context);
         if settled.stop && step < total {
+            context.host.section(Section::Checkpoint);
             training.save_last(step)?;
             return Ok(Outcome::Stopped);
         }
         if step < total {
-            training.save_if_due(step, every)?;
+            training.save_if_due(step, every, context)?;
         }
     }
     if context.is_first() {
+        context.host.section(Section::Checkpoint);
         let path = training.save_result(step, context)?;
         Ok(Outcome::one("checkpoint", path))
     } else {
@@ -204,7 +208,7 @@ impl<'a> Training<'a> {
     fn validate(
         &mut self,
         step: u64,
-        context: &RankContext<'_>,
+        context: &mut RankContext<'_>,
     ) -> Result<BTreeMap<String, f64>, Error> {
         let calendar = &self.itinerary.calendar;
         let due = |validation: &&mut Validation<'_>| {
@@ -213,6 +217,7 @@ impl<'a> Training<'a> {
         let Some(validation) = self.validation.as_mut().filter(due) else {
             return Ok(BTreeMap::new());
         };
+        context.host.section(Section::Validation);
         let began = Instant::now();
         let student = self.learner.student();
         let scores = validation.validator.scores(student, context.group)?;
@@ -244,10 +249,16 @@ impl<'a> Training<'a> {
     }
 
     /// A checkpoint every so many steps, or where one is owing.
-    fn save_if_due(&mut self, step: u64, every: u64) -> Result<(), Error> {
+    fn save_if_due(
+        &mut self,
+        step: u64,
+        every: u64,
+        context: &mut RankContext<'_>,
+    ) -> Result<(), Error> {
         let best = self.validation.as_ref().and_then(|it| it.best.as_ref());
         match &mut self.saver {
             Some(saver) if step.is_multiple_of(every) || saver.is_owing() => {
+                context.host.section(Section::Checkpoint);
                 saver.begin(self.spec, step, &self.learner, best)
             }
             _ => Ok(()),
@@ -264,7 +275,7 @@ impl<'a> Training<'a> {
     }
 
     /// The best state where that is what is kept, else the last one.
-    fn save_result(&mut self, step: u64, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+    fn save_result(&mut self, step: u64, context: &mut RankContext<'_>) -> Result<PathBuf, Error> {
         if let Some(saver) = &mut self.saver {
             saver.finish()?;
         }
@@ -280,7 +291,7 @@ impl<'a> Training<'a> {
             None => Content::present(self.spec, step, &self.learner),
         };
         let path = checkpoint::path(context.scratch);
-        write_with_room(&*context.host.depot(), &path, &content)?;
+        write_with_room(context.host, &path, &content)?;
         Ok(path)
     }
 }

@@ -2,23 +2,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Rank, Step};
+use crate::{Bytes, Rank, Step};
 
-/// Why an attempt failed; decides whether and how it is tried again.
+/// Why an attempt failed; decides whether and how it is tried again (docs/failure.md has the table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// The plan or the code asks for something impossible. Never retried.
+    /// The plan or the code asks for something impossible.
     Configuration,
-    /// A data file is missing, broken or not what the manifest says. Never retried.
+    /// A data file is missing, broken or not what the manifest says.
     Data,
-    /// An input artifact (checkpoint, predictions) is damaged or does not fit. Never retried.
+    /// An input artifact (checkpoint, predictions) is damaged or does not fit.
     Artifact,
-    /// A loss or gradient is not a number. Retried within the budget.
+    /// A loss or gradient is not a number.
     NotANumber,
-    /// The device or the host ran out of memory. Retried within the budget.
+    /// The device or the host ran out of memory.
     OutOfMemory,
-    /// Disk full, connection reset, and the like. Retried, the plan is not to blame.
+    /// Disk full, connection reset, and the like.
     TransientIo,
     /// A peer of the gang went away, so this rank had to stop. Never the first cause of a gang's failure if another is known.
     PeerLost,
@@ -28,11 +28,26 @@ pub enum FailureClass {
     Hang,
     /// The rank process was killed by a signal from outside.
     Killed,
-    /// The rank process ended in a way that it did not explain: a bug. Retried within the budget.
+    /// The rank process ended in a way that it did not explain: a bug.
     Crash,
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 11] = [
+        Self::Configuration,
+        Self::Data,
+        Self::Artifact,
+        Self::NotANumber,
+        Self::OutOfMemory,
+        Self::Hang,
+        Self::Crash,
+        Self::TransientIo,
+        Self::Killed,
+        Self::WorkerLost,
+        Self::PeerLost,
+    ];
+
     /// The name in messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -71,6 +86,9 @@ pub struct Failure {
     pub signal: Option<i32>,
     /// Its exit code.
     pub exit_code: Option<i32>,
+    /// The most memory that it, or a process below it, had in use, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// The last step that it reported.
     pub last_step: Option<Step>,
     /// The last lines of its log, oldest first.
@@ -87,6 +105,7 @@ impl Failure {
             rank: None,
             signal: None,
             exit_code: None,
+            peak_memory: None,
             last_step: None,
             log_tail: Vec::new(),
         }
@@ -103,6 +122,9 @@ impl fmt::Display for Failure {
             write!(f, ", signal {signal}")?;
         } else if let Some(code) = self.exit_code {
             write!(f, ", exit code {code}")?;
+        }
+        if let Some(bytes) = self.peak_memory {
+            write!(f, ", peak memory {}", Bytes(bytes))?;
         }
         if let Some(step) = self.last_step {
             write!(f, ", after step {step}")?;

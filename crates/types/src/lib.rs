@@ -29,7 +29,7 @@ pub use ids::{
     Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp,
     WorkerId,
 };
-pub use progress::{MetricPoint, Progress, ProgressUnit};
+pub use progress::{MetricPoint, Progress, ProgressUnit, Section};
 pub use scores::{
     BoxSettings, ClassScore, Estimate, EventScores, PostProcessing, RocCurve, ScoreReport,
     SegmentScores, Subject,

@@ -29,6 +29,42 @@ pub struct Progress {
     pub clips_per_second: Option<f64>,
 }
 
+/// Where a rank is in its work. Each section has its own idea of how long is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Section {
+    /// Device, gang, data and networks; also tasks that do one thing only.
+    SetUp,
+    /// One optimizer update.
+    Step,
+    /// Scores on the validation splits.
+    Validation,
+    /// Writing one checkpoint, or the result.
+    Checkpoint,
+    /// One batch of clips of a prediction.
+    Batch,
+}
+
+impl Section {
+    /// The name in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SetUp => "set-up",
+            Self::Step => "step",
+            Self::Validation => "validation",
+            Self::Checkpoint => "checkpoint",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+impl std::fmt::Display for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// The values of one optimizer step, for curves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricPoint {

@@ -358,15 +358,23 @@ pub(crate) fn descendants(id: u32) -> Vec<u32> {
     family
 }
 
-/// Rank processes below a coordinator or worker.
+/// Rank processes below a coordinator or worker, each with its worker as the parent: the warden between them, which has the same
+/// command line, is left out.
 pub(crate) fn ranks_below(id: u32) -> Vec<Seen> {
     let family = descendants(id);
-    processes()
-        .into_iter()
-        .filter(|seen| {
-            family.contains(&seen.id) && seen.command_line.get(1).is_some_and(|word| word == "rank")
-        })
-        .collect()
+    let mut rank_or_warden = processes();
+    rank_or_warden.retain(|seen| {
+        family.contains(&seen.id) && seen.command_line.get(1).is_some_and(|word| word == "rank")
+    });
+    let parents: std::collections::BTreeMap<u32, u32> = rank_or_warden
+        .iter()
+        .map(|seen| (seen.id, seen.parent))
+        .collect();
+    let ranks = rank_or_warden.into_iter().filter_map(|rank| {
+        let parent = *parents.get(&rank.parent)?;
+        Some(Seen { parent, ..rank })
+    });
+    ranks.collect()
 }
 
 /// Worker processes below a coordinator.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use artifact::{Disk as _, RealDisk};
 use duty::protocol::Message;
 use train::{Depot, Error, Host};
-use types::{Bytes, MetricPoint, Progress, Step};
+use types::{Bytes, MetricPoint, Progress, Section, Step};
 
 use super::pipe::Pipe;
 
@@ -34,6 +34,10 @@ impl Host for WorkerHost {
         // JSON has no word for them, and no curve a place
         point.values.retain(|_, value| value.is_finite());
         self.pipe.say(&Message::Metrics(point));
+    }
+
+    fn section(&mut self, section: Section) {
+        self.pipe.say(&Message::Section { section });
     }
 
     fn depot(&self) -> Arc<dyn Depot> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use duty::PULSE;
 use duty::protocol::{Command, Message, Start, StoreAnswer, StoreAsk, to_line};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -48,6 +49,18 @@ impl Pipe {
                     listener.obey(&line);
                 }
                 end_as_orphan();
+            })?;
+        let beating = Arc::downgrade(&pipe);
+        thread::Builder::new()
+            .name("pulse".to_owned())
+            .spawn(move || {
+                while let Some(pipe) = beating.upgrade() {
+                    pipe.say(&Message::Pulse {
+                        waits: collective::is_waiting(),
+                    });
+                    drop(pipe);
+                    thread::sleep(PULSE);
+                }
             })?;
         Ok((pipe, *start))
     }

@@ -35,6 +35,11 @@ pub(crate) enum Uplink {
     },
     /// The worker wants no new work.
     Draining,
+    /// The worker's device is unusable until it is restarted.
+    Quarantined {
+        /// For people.
+        reason: String,
+    },
     /// The worker leaves for good; it has no rank any more.
     Goodbye,
 }
@@ -43,7 +48,11 @@ pub(crate) enum Uplink {
 #[derive(Debug, Clone)]
 pub(crate) enum Downlink {
     /// It has accepted this worker.
-    Welcome { lost_after: Duration },
+    Welcome {
+        lost_after: Duration,
+        /// When its journal began: fences of another one mean other attempts.
+        journal: u64,
+    },
     /// It has heard what was sent then.
     Heard { sent_at: Timestamp },
     /// It has written down all reports up to this one.

@@ -114,6 +114,7 @@ impl Connection {
         connection
             .say(Downlink::Welcome {
                 lost_after: Duration::from_secs(120),
+                journal: 7,
             })
             .await;
         connection
@@ -153,7 +154,10 @@ impl Connection {
                     let lines = lines.len() as u64;
                     self.say(Downlink::LogsAcknowledged { fence, lines }).await;
                 }
-                Uplink::Progress(_) | Uplink::Draining | Uplink::Waits { .. } => {}
+                Uplink::Progress(_)
+                | Uplink::Draining
+                | Uplink::Quarantined { .. }
+                | Uplink::Waits { .. } => {}
                 Uplink::Goodbye => panic!("the worker has left"),
             }
         }

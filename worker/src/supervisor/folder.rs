@@ -1,9 +1,10 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use types::{Fence, Rank};
 
-/// A worker's folder: `cache/` (artifacts), `ranks/` (files of running ranks), `logs/` (lines not yet delivered).
+/// A worker's folder: `cache/` (artifacts), `ranks/` (files of running ranks), `logs/` (those of ranks until they are delivered).
 #[derive(Debug)]
 pub(crate) struct WorkFolder {
     root: PathBuf,
@@ -27,7 +28,7 @@ pub(crate) enum FolderError {
 }
 
 impl WorkFolder {
-    /// Makes or takes over a folder. What a former life left of its ranks is removed; the cache stays.
+    /// Makes or takes over a folder. What a former life left of its ranks is removed; the cache and undelivered logs stay.
     pub(crate) fn open(root: PathBuf) -> Result<Self, FolderError> {
         let failed = |source| FolderError::Io {
             path: root.clone(),
@@ -41,11 +42,11 @@ impl WorkFolder {
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(root)),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        for name in ["ranks", "logs"] {
-            let folder = root.join(name);
-            if folder.exists() {
-                fs::remove_dir_all(&folder).map_err(failed)?;
-            }
+        let ranks = root.join("ranks");
+        if ranks.exists() {
+            fs::remove_dir_all(&ranks).map_err(failed)?;
+        }
+        for folder in [ranks, root.join("logs")] {
             fs::create_dir_all(&folder).map_err(failed)?;
         }
         Ok(Self { root, _lock: lock })
@@ -57,8 +58,38 @@ impl WorkFolder {
     }
 
     /// Where the log of a rank is kept until it is delivered.
-    pub(crate) fn log(&self, fence: Fence, rank: Rank) -> PathBuf {
-        self.root.join("logs").join(format!("{fence}.{rank}.log"))
+    pub(crate) fn log(&self, of: LogOf) -> PathBuf {
+        let LogOf {
+            journal,
+            fence,
+            rank,
+        } = of;
+        self.root
+            .join("logs")
+            .join(format!("{journal}.{fence}.{rank}.log"))
+    }
+
+    /// The logs that former lives have not delivered. Those that nobody has asked for in a month are removed.
+    pub(crate) fn logs_left(&self) -> Vec<LogOf> {
+        const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+        let Ok(entries) = fs::read_dir(self.root.join("logs")) else {
+            return Vec::new();
+        };
+        let mut left = Vec::new();
+        for entry in entries.flatten() {
+            let changed = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+            if age.is_some_and(|age| age > KEPT) {
+                tracing::warn!(
+                    "{} was never delivered and is removed",
+                    entry.path().display()
+                );
+                let _ = fs::remove_file(entry.path()); // the next life tries again
+            } else {
+                left.extend(entry.file_name().to_str().and_then(LogOf::parse));
+            }
+        }
+        left
     }
 
     /// Makes the folder of a rank.
@@ -68,6 +99,27 @@ impl WorkFolder {
         fs::create_dir_all(folder.scratch())?;
         fs::create_dir_all(folder.handover())?;
         Ok(folder)
+    }
+}
+
+/// Whose log a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LogOf {
+    /// Whose fences these are: when the coordinator's journal began, in milliseconds since the epoch.
+    pub(crate) journal: u64,
+    pub(crate) fence: Fence,
+    pub(crate) rank: Rank,
+}
+
+impl LogOf {
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(".log")?.split('.');
+        let of = Self {
+            journal: parts.next()?.parse().ok()?,
+            fence: Fence(parts.next()?.parse().ok()?),
+            rank: Rank(parts.next()?.parse().ok()?),
+        };
+        parts.next().is_none().then_some(of)
     }
 }
 
@@ -117,10 +169,18 @@ mod tests {
             WorkFolder::open(root.clone()),
             Err(FolderError::InUse(_))
         ));
+        let log = LogOf {
+            journal: 17,
+            fence: Fence(3),
+            rank: Rank(1),
+        };
+        std::fs::write(folder.log(log), "a line").unwrap();
+        std::fs::write(folder.log(log).with_extension("kept"), "{}").unwrap();
         drop(folder);
         assert!(root.join("ranks/3.1/scratch").exists());
         let folder = WorkFolder::open(root.clone()).unwrap();
         assert!(!root.join("ranks/3.1").exists());
+        assert_eq!(folder.logs_left(), [log]);
 
         let rank = folder.rank(Fence(4), Rank(0)).unwrap();
         let own = rank.handover().join("x");

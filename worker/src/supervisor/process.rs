@@ -1,4 +1,6 @@
+use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,22 +9,24 @@ use std::thread;
 
 use duty::Exit;
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 
 use super::oom::OomCounter;
+use crate::warden::END;
 
 /// Starts rank processes. The supervisor knows nothing else about them, so that tests can give it others.
 pub trait RankStarter: Send + Sync + 'static {
-    /// Starts one. Its first command is yet to be written.
+    /// Starts one that writes its log to this file. Its first command is yet to be written.
     ///
     /// # Errors
     /// When no process could be started.
-    fn start(&self) -> io::Result<RankProcess>;
+    fn start(&self, log: File) -> io::Result<RankProcess>;
 }
 
 /// A running rank process.
@@ -33,26 +37,26 @@ pub struct RankProcess {
     pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
     /// Gives [`duty::protocol::Message`]s.
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
-    /// Gives log lines.
-    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
     /// Ends it.
     pub killer: Arc<dyn Killer>,
-    /// Resolves when it has ended and every process of its group with it.
+    /// Resolves when it has ended and every process below it.
     pub exit: oneshot::Receiver<Exit>,
 }
 
 /// Ends a rank process.
 pub trait Killer: Send + Sync {
-    /// Asks it to end (SIGTERM to the process).
+    /// Asks it to end (SIGTERM).
     fn terminate(&self);
-    /// Ends it and all its children (SIGKILL to the group).
+    /// Ends it and everything below it.
     fn kill(&self);
 }
 
 /// Starts real processes.
 ///
-/// Each has its own process group, and dies by the kernel's hand (`PR_SET_PDEATHSIG`) when the worker does. That signal is
-/// tied to the *thread* that started the process, so a thread of its own starts each rank and waits for it.
+/// The program puts itself under a warden ([`crate::warden::stand`]): the process that is started here is the warden, and what is
+/// known of the rank is known from its end. It is told by [`END`] to end everything below it, also by the kernel
+/// (`PR_SET_PDEATHSIG`) when the worker dies. That signal is tied to the *thread* that started the process, so a thread of its own
+/// starts each rank and waits for it. (A program without a warden dies of [`END`], and its process group with it.)
 #[derive(Debug, Clone)]
 pub struct ProcessStarter {
     program: PathBuf,
@@ -78,7 +82,7 @@ impl ProcessStarter {
         self
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, log: File) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
@@ -87,11 +91,11 @@ impl ProcessStarter {
             .env_remove("TUTTI_TOKEN")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .process_group(0);
         let parent = Pid::this();
         let die_with_parent = move || {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            nix::sys::prctl::set_pdeathsig(END)?;
             if nix::unistd::getppid() == parent {
                 Ok(())
             } else {
@@ -112,11 +116,11 @@ impl ProcessStarter {
 }
 
 impl RankStarter for ProcessStarter {
-    fn start(&self) -> io::Result<RankProcess> {
-        let mut command = self.command();
+    fn start(&self, log: File) -> io::Result<RankProcess> {
+        let mut command = self.command(log);
         let (started, when_started) = std::sync::mpsc::sync_channel(1);
         let (ended, exit) = oneshot::channel();
-        let killer = Arc::new(GroupKiller::default());
+        let killer = Arc::new(WardenKiller::default());
         let of_thread = Arc::clone(&killer);
         thread::Builder::new()
             .name("rank-parent".to_owned())
@@ -129,32 +133,35 @@ impl RankStarter for ProcessStarter {
                         return;
                     }
                 };
+                // it has the log, and nobody else shall seem to
+                drop(command);
                 of_thread.set(Some(pid_of(&child)));
-                let pipes = (
-                    child.id(),
-                    child.stdin.take(),
-                    child.stdout.take(),
-                    child.stderr.take(),
-                );
+                let pipes = (child.id(), child.stdin.take(), child.stdout.take());
                 let _ = started.send(Ok(pipes));
-                let status = wait_and_clear_group(&mut child, &of_thread);
+                let (status, peak_memory) = wait_and_clear_group(&child, &of_thread);
+                let by_order = status.signal() == Some(END as i32);
                 let _ = ended.send(Exit {
-                    signal: status.signal(),
+                    signal: if by_order {
+                        Some(Signal::SIGKILL as i32)
+                    } else {
+                        status.signal()
+                    },
                     code: status.code(),
+                    by_order,
                     out_of_memory: oom.has_grown(),
+                    peak_memory,
                 });
             })?;
-        let (id, stdin, stdout, stderr) = when_started
+        let (id, stdin, stdout) = when_started
             .recv()
             .map_err(|_| io::Error::other("the thread that starts the rank process ended"))??;
-        let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(io::Error::other("the rank process has no pipes"));
         };
         Ok(RankProcess {
             id,
             stdin: Box::new(ChildStdin::from_std(stdin)?),
             stdout: Box::new(ChildStdout::from_std(stdout)?),
-            stderr: Box::new(ChildStderr::from_std(stderr)?),
             killer,
             exit,
         })
@@ -166,24 +173,36 @@ fn pid_of(child: &Child) -> Pid {
 }
 
 /// Waits for the end, kills what is left of the group while the process id cannot have been given to another yet, then
-/// collects the status.
-fn wait_and_clear_group(child: &mut Child, killer: &GroupKiller) -> ExitStatus {
+/// collects the status, and the most memory in bytes that one of the processes had in use.
+fn wait_and_clear_group(child: &Child, killer: &WardenKiller) -> (ExitStatus, Option<u64>) {
     let pid = pid_of(child);
     while let Err(Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
     {
     }
-    killer.kill();
+    killer.with(|pid| killpg(pid, Signal::SIGKILL));
     killer.set(None);
-    child
-        .wait()
-        .unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))
+    let mut status = 1 << 8;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    #[expect(
+        unsafe_code,
+        reason = "wait4 has no safe wrapper; all it writes to is here, and zeros are a valid rusage"
+    )]
+    // SAFETY: see the reason above.
+    let (collected, usage) = unsafe {
+        let collected = libc::wait4(pid.as_raw(), &raw mut status, 0, usage.as_mut_ptr());
+        (collected, usage.assume_init())
+    };
+    // the kernel counts in KiB
+    let peak = u64::try_from(usage.ru_maxrss).ok().map(|peak| peak << 10);
+    let peak = peak.filter(|&peak| collected == pid.as_raw() && peak > 0);
+    (ExitStatus::from_raw(status), peak)
 }
 
-/// Signals a process group for as long as its leader has not been collected.
+/// Signals a warden for as long as it has not been collected.
 #[derive(Debug, Default)]
-struct GroupKiller(Mutex<Option<Pid>>);
+struct WardenKiller(Mutex<Option<Pid>>);
 
-impl GroupKiller {
+impl WardenKiller {
     fn set(&self, pid: Option<Pid>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pid;
     }
@@ -199,13 +218,14 @@ impl GroupKiller {
     }
 }
 
-impl Killer for GroupKiller {
+impl Killer for WardenKiller {
     fn terminate(&self) {
         self.with(|pid| kill(pid, Signal::SIGTERM));
     }
 
     fn kill(&self) {
-        self.with(|pid| killpg(pid, Signal::SIGKILL));
+        // a warden that was stopped would not hear it
+        self.with(|pid| kill(pid, END).and_then(|()| kill(pid, Signal::SIGCONT)));
     }
 }
 
@@ -222,7 +242,7 @@ mod tests {
 
     fn shell(script: &str) -> RankProcess {
         ProcessStarter::new("/bin/sh".into(), vec!["-c".into(), script.into()])
-            .start()
+            .start(tempfile::tempfile().unwrap())
             .unwrap()
     }
 
@@ -246,11 +266,17 @@ mod tests {
     async fn exit_codes_and_signals_are_told_apart() {
         let exit = timeout(LIMIT, shell("exit 7").exit).await.unwrap().unwrap();
         assert_eq!((exit.code, exit.signal), (Some(7), None));
+        assert!(exit.peak_memory.unwrap() > 1 << 16, "{exit:?}");
         let exit = timeout(LIMIT, shell("kill -SEGV $$").exit)
             .await
             .unwrap()
             .unwrap();
         assert_eq!((exit.code, exit.signal), (None, Some(11)));
+        let exit = timeout(LIMIT, shell("kill -KILL $$").exit)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((exit.signal, exit.by_order), (Some(9), false));
     }
 
     #[tokio::test]
@@ -268,7 +294,7 @@ mod tests {
             .unwrap();
         process.killer.kill();
         let exit = timeout(LIMIT, process.exit).await.unwrap().unwrap();
-        assert_eq!(exit.signal, Some(9));
+        assert_eq!((exit.signal, exit.by_order), (Some(9), true));
         gone(grandchild).await;
     }
 
@@ -287,7 +313,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
         let error = ProcessStarter::new("/no/such/program".into(), Vec::new())
-            .start()
+            .start(tempfile::tempfile().unwrap())
             .map(|process| process.id)
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use types::{Failure, FailureClass, Fence};
 
 use super::cache::Pin;
 use super::folder::RankFolder;
-use super::logs::LONGEST_LINE;
 use super::process::{Killer, RankStarter};
 use super::settings::Settings;
 use super::shell::Occurrence;
@@ -91,7 +91,7 @@ impl RankHandle {
     pub(crate) fn launch(
         &mut self,
         starter: &dyn RankStarter,
-        folder: RankFolder,
+        (folder, log): (RankFolder, File),
         settings: &Settings,
         teller: &mpsc::Sender<Occurrence>,
     ) -> io::Result<()> {
@@ -100,14 +100,13 @@ impl RankHandle {
             .take()
             .ok_or_else(|| io::Error::other("its artifacts are not here"))?;
         let fence = self.assignment.fence;
-        let process = starter.start()?;
+        let process = starter.start(log)?;
         tracing::info!("attempt {fence}: rank process {} started", process.id);
         let (commands, orders) = mpsc::channel(256);
         // a new channel has room for one
         let _ = commands.try_send(self.start_command(fetched, &folder, settings));
         tokio::spawn(write_commands(process.stdin, orders));
         let messages = tokio::spawn(read_messages(fence, process.stdout, teller.clone()));
-        let logs = tokio::spawn(read_log(fence, process.stderr, teller.clone()));
         let (exit, killer, teller) = (process.exit, Arc::clone(&process.killer), teller.clone());
         tokio::spawn(async move {
             let Ok(exit) = exit.await else {
@@ -115,7 +114,6 @@ impl RankHandle {
                 return;
             };
             drain(messages).await;
-            drain(logs).await;
             let _ = teller.send(Occurrence::Exited(fence, exit)).await;
         });
         self.running = Some(Running {
@@ -313,41 +311,7 @@ async fn read_messages(
     }
 }
 
-async fn read_log(
-    fence: Fence,
-    stderr: Box<dyn AsyncRead + Send + Unpin>,
-    teller: mpsc::Sender<Occurrence>,
-) {
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    loop {
-        let (used, ends) = match reader.fill_buf().await {
-            Ok([]) | Err(_) => break,
-            Ok(bytes) => {
-                let end = bytes.iter().position(|&byte| byte == b'\n');
-                let part = &bytes[..end.unwrap_or(bytes.len())];
-                let room = LONGEST_LINE.saturating_sub(line.len());
-                line.extend_from_slice(&part[..part.len().min(room)]);
-                (part.len() + usize::from(end.is_some()), end.is_some())
-            }
-        };
-        reader.consume(used);
-        if ends && !tell_line(fence, &mut line, &teller).await {
-            return;
-        }
-    }
-    if !line.is_empty() {
-        tell_line(fence, &mut line, &teller).await;
-    }
-}
-
-async fn tell_line(fence: Fence, line: &mut Vec<u8>, teller: &mpsc::Sender<Occurrence>) -> bool {
-    let text = String::from_utf8_lossy(line).trim_end().to_owned();
-    line.clear();
-    teller.send(Occurrence::Logged(fence, text)).await.is_ok()
-}
-
-/// All that a process wrote before its end is in the pipe; only somebody who fled its group could keep it open.
+/// All that a process wrote before its end is in the pipe.
 async fn drain(reader: JoinHandle<()>) {
     const LIMIT: Duration = Duration::from_secs(2);
     let abort = reader.abort_handle();

@@ -54,7 +54,10 @@ impl Settings {
             work_dir,
             cache_limit: options.cache_limit,
             address: options.address.clone(),
-            limits: Limits::default(),
+            limits: Limits {
+                hang: options.hang_limits(),
+                ..Limits::default()
+            },
             lost_after: Duration::from_secs(120),
             collective_timeout: Duration::from_secs(300),
         })

@@ -1,17 +1,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duty::protocol::{Command, Message, StoreAnswer, StoreAsk};
 use duty::{Action, Deed, Duty, Exit, Happening, Input, ProgressNote};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use types::{Failure, FailureClass, Fence, Rank};
+use types::{Failure, FailureClass, Fence};
 
 use super::clock::Clock;
 use super::coordinator::{Asker, Coordinator, Downlink, Opening, Uplink};
-use super::folder::WorkFolder;
+use super::folder::{LogOf, WorkFolder};
 use super::logs::LogBook;
 use super::process::RankStarter;
 use super::rank_handle::{Fetched, RankHandle};
@@ -48,9 +48,10 @@ pub(crate) enum Occurrence {
     Interrupt,
 }
 
-/// Lines per batch, and batches of a rank on their way.
-const LOG_BATCH: usize = 500;
+/// Batches of a rank's log on their way.
 const LOG_WINDOW: usize = 4;
+/// So long a worker that could go waits for its last log lines to be written down; what is left then, its next life sends.
+const LAST_LOGS: Duration = Duration::from_secs(5);
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -67,9 +68,14 @@ pub(crate) struct Shell {
     uplink: Option<mpsc::Sender<Uplink>>,
     attached: bool,
     ranks: BTreeMap<Fence, RankHandle>,
-    logs: BTreeMap<Fence, (Rank, LogBook)>,
     /// What waits for room, and why.
     waits: BTreeMap<Fence, String>,
+    /// Logs that are not yet delivered, those of former lives among them.
+    logs: BTreeMap<LogOf, LogBook>,
+    /// When the journal of the coordinator of the last connection began: what its fences count in.
+    journal: u64,
+    /// Since when nothing but logs has been in the way of leaving.
+    only_logs_left: Option<Instant>,
     occurrences: mpsc::Receiver<Occurrence>,
     teller: mpsc::Sender<Occurrence>,
 }
@@ -85,6 +91,18 @@ impl Shell {
         (teller, occurrences): (mpsc::Sender<Occurrence>, mpsc::Receiver<Occurrence>),
     ) -> Self {
         let duty = Duty::new(clock.now(), settings.lost_after, settings.limits);
+        let mut logs = BTreeMap::new();
+        for of in folder.logs_left() {
+            match LogBook::left(&folder.log(of)) {
+                Ok(log) => {
+                    logs.insert(of, log);
+                }
+                Err(error) => {
+                    let path = folder.log(of);
+                    tracing::warn!("the log {} is lost: {error}", path.display());
+                }
+            }
+        }
         Self {
             settings,
             clock,
@@ -96,8 +114,10 @@ impl Shell {
             uplink: None,
             attached: false,
             ranks: BTreeMap::new(),
-            logs: BTreeMap::new(),
             waits: BTreeMap::new(),
+            logs,
+            journal: 0,
+            only_logs_left: None,
             occurrences,
             teller,
         }
@@ -121,6 +141,10 @@ impl Shell {
                     Action::Rank { fence, deed } => actions.extend(self.perform(fence, deed)),
                     Action::Send(report) => self.send(Uplink::Report(report)),
                     Action::Progress(note) => self.send_progress(note),
+                    Action::Quarantined(reason) => {
+                        tracing::error!("restart this worker to use its device again: {reason}");
+                        self.send(Uplink::Quarantined { reason });
+                    }
                     Action::Draining => {
                         tracing::info!(
                             "leaving: ranks are asked for a checkpoint (again: at once)"
@@ -128,6 +152,9 @@ impl Shell {
                         self.send(Uplink::Draining);
                     }
                     Action::Exit { connected } => {
+                        if connected && self.waits_for_logs() {
+                            continue; // the next tick asks again
+                        }
                         if connected {
                             self.say_goodbye().await;
                         }
@@ -208,7 +235,10 @@ impl Shell {
                 return ControlFlow::Continue(Vec::new());
             }
             Occurrence::Exited(fence, exit) => {
-                let log_tail = self.logs.get(&fence).map(|(_, log)| log.tail());
+                let log_tail = self.log_of(fence).map(|log| {
+                    log.complete();
+                    log.tail()
+                });
                 Input::Rank {
                     fence,
                     happening: Happening::Exited {
@@ -231,12 +261,21 @@ impl Shell {
 
     fn hear(&mut self, said: Downlink) -> Option<Input> {
         Some(match said {
-            Downlink::Welcome { lost_after } => {
+            Downlink::Welcome {
+                lost_after,
+                journal,
+            } => {
                 self.attached = true;
-                for (_, log) in self.logs.values_mut() {
-                    if let Err(error) = log.rewind() {
-                        tracing::warn!("a rank's log cannot be read again: {error}");
-                    }
+                if self.journal != 0 && self.journal != journal {
+                    tracing::warn!(
+                        "this coordinator is another one than before: what was going on for that one is ended"
+                    );
+                    // it asks for nothing
+                    self.duty.apply(self.clock.now(), Input::OtherJournal);
+                }
+                self.journal = journal;
+                for log in self.logs.values_mut() {
+                    log.rewind();
                 }
                 for (fence, reason) in self.waits.clone() {
                     self.tell_waits(fence, Some(reason));
@@ -246,8 +285,12 @@ impl Shell {
             Downlink::Heard { sent_at } => Input::Heard { sent_at },
             Downlink::Acknowledged { up_to } => Input::Acknowledged { up_to },
             Downlink::LogsAcknowledged { fence, lines } => {
-                if let Some((_, log)) = self.logs.get_mut(&fence) {
-                    log.acknowledge(lines);
+                if let Some(log) = self.log_of(fence)
+                    && let Err(error) = log.acknowledge(lines)
+                {
+                    tracing::warn!(
+                        "what is known of the log of attempt {fence} is not kept: {error}"
+                    );
                 }
                 return None;
             }
@@ -306,13 +349,6 @@ impl Shell {
         let Some(assignment) = self.duty.assignment(fence) else {
             return;
         };
-        let path = self.folder.log(fence, assignment.rank);
-        match LogBook::create(&path) {
-            Ok(log) => {
-                self.logs.insert(fence, (assignment.rank, log));
-            }
-            Err(error) => tracing::warn!("no log is kept: {}: {error}", path.display()),
-        }
         let rank = RankHandle::fetch(assignment, &self.transfer, &self.teller);
         self.ranks.insert(fence, rank);
     }
@@ -328,12 +364,21 @@ impl Shell {
             .ranks
             .get_mut(&fence)
             .ok_or_else(|| cannot(std::io::Error::other("its attempt is over")))?;
-        let folder = self
-            .folder
-            .rank(fence, rank.assignment().rank)
-            .map_err(cannot)?;
-        rank.launch(&*self.starter, folder, &self.settings, &self.teller)
-            .map_err(cannot)
+        let of = LogOf {
+            journal: self.journal,
+            fence,
+            rank: rank.assignment().rank,
+        };
+        let folder = self.folder.rank(fence, of.rank).map_err(cannot)?;
+        let (log, writer) = LogBook::create(&self.folder.log(of)).map_err(cannot)?;
+        self.logs.insert(of, log);
+        rank.launch(
+            &*self.starter,
+            (folder, writer),
+            &self.settings,
+            &self.teller,
+        )
+        .map_err(cannot)
     }
 
     fn ask_store(&self, fence: Fence, request: u64, ask: StoreAsk) {
@@ -386,13 +431,30 @@ impl Shell {
         }
     }
 
+    fn log_of(&mut self, fence: Fence) -> Option<&mut LogBook> {
+        let journal = self.journal;
+        let found = self
+            .logs
+            .iter_mut()
+            .find(|(of, _)| of.journal == journal && of.fence == fence);
+        found.map(|(_, log)| log)
+    }
+
     fn log(&mut self, fence: Fence, line: &str) {
-        if let Some((rank, log)) = self.logs.get_mut(&fence) {
-            tracing::debug!("attempt {fence} rank {rank}: {line}");
-            if let Err(error) = log.push(line) {
-                tracing::warn!("a log line of attempt {fence} is lost: {error}");
-            }
+        if let Some(log) = self.log_of(fence)
+            && let Err(error) = log.push(line)
+        {
+            tracing::warn!("a log line of attempt {fence} is lost: {error}");
         }
+    }
+
+    /// Whether a worker that could go should still wait for its logs.
+    fn waits_for_logs(&mut self) -> bool {
+        let journal = self.journal;
+        let undelivered =
+            |(of, log): (&LogOf, &LogBook)| of.journal == journal && !log.is_delivered();
+        let since = *self.only_logs_left.get_or_insert_with(Instant::now);
+        self.logs.iter().any(undelivered) && since.elapsed() < LAST_LOGS
     }
 
     /// The window of the outbox and of the logs is smaller than the channel, so it is never full while the connection lives.
@@ -414,21 +476,25 @@ impl Shell {
     }
 
     fn send_logs(&mut self) {
-        if !self.attached {
-            return;
-        }
         let mut batches = Vec::new();
-        for (&fence, (rank, log)) in &mut self.logs {
-            while log.batches_on_their_way() < LOG_WINDOW {
-                match log.next_batch(LOG_BATCH) {
+        for (of, log) in &mut self.logs {
+            if let Err(error) = log.drop_what_is_too_much() {
+                tracing::warn!(
+                    "no room is made in the log of attempt {}: {error}",
+                    of.fence
+                );
+            }
+            let is_wanted = self.attached && of.journal == self.journal;
+            while is_wanted && log.batches_on_their_way() < LOG_WINDOW {
+                match log.next_batch() {
                     Ok(Some(batch)) => batches.push(Uplink::Logs {
-                        fence,
-                        rank: *rank,
+                        fence: of.fence,
+                        rank: of.rank,
                         batch,
                     }),
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!("the log of attempt {fence} cannot be read: {error}");
+                        tracing::warn!("the log of attempt {} cannot be read: {error}", of.fence);
                         break;
                     }
                 }
@@ -446,16 +512,14 @@ impl Shell {
             .retain(|&fence, _| duty.assignment(fence).is_some());
         self.waits
             .retain(|&fence, _| duty.assignment(fence).is_some());
-        let done: Vec<Fence> = self
-            .logs
-            .iter()
-            .filter(|(fence, (_, log))| duty.assignment(**fence).is_none() && log.is_delivered())
-            .map(|(&fence, _)| fence)
-            .collect();
-        for fence in done {
-            if let Some((_, log)) = self.logs.remove(&fence) {
-                log.remove();
+        for (of, log) in &mut self.logs {
+            if of.journal != self.journal || duty.assignment(of.fence).is_none() {
+                log.complete_if_left_alone();
             }
+        }
+        let delivered = self.logs.extract_if(.., |_, log| log.is_delivered());
+        for (_, log) in delivered {
+            log.remove();
         }
     }
 

@@ -64,6 +64,7 @@ impl Workers for Service {
             .say(to_worker::Body::Welcome(v1::Welcome {
                 heartbeat_ms: 50,
                 lost_after_ms: 60_000,
+                journal: 7,
             }))
             .await;
         let _ = self.streams.send(conversation).await;

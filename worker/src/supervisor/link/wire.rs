@@ -46,6 +46,9 @@ pub(super) fn uplink_to_wire(uplink: Uplink) -> v1::FromWorker {
             rank: rank.0,
             reason,
         }),
+        Uplink::Quarantined { reason } => {
+            from_worker::Body::Quarantined(v1::Quarantined { reason })
+        }
         Uplink::Draining => from_worker::Body::Draining(v1::Draining {}),
         Uplink::Goodbye => from_worker::Body::Goodbye(v1::Goodbye {}),
     })
@@ -78,6 +81,7 @@ pub(super) fn downlink_from_wire(said: v1::ToWorker) -> Result<Downlink, Invalid
     Ok(match said.body {
         Some(to_worker::Body::Welcome(welcome)) => Downlink::Welcome {
             lost_after: Duration::from_millis(welcome.lost_after_ms),
+            journal: welcome.journal,
         },
         Some(to_worker::Body::HeartbeatAck(ack)) => Downlink::Heard {
             sent_at: Timestamp(ack.sent_at),
