@@ -132,6 +132,7 @@ pub(crate) fn json(reply: &v1::StatusReply) -> String {
         json!({
             "worker": worker.worker, "state": worker.state, "host": worker.host, "device": worker.device,
             "tasks": worker.tasks, "heard_at": worker.heard_at,
+            "problem": worker.problem,
         })
     });
     let all = json!({ "run": run, "paused": reply.paused, "tasks": tasks.collect::<Vec<_>>(), "workers": workers.collect::<Vec<_>>() });
@@ -237,6 +238,14 @@ mod tests {
         );
         assert!(text.contains("waits for i1.s1.atst_a.train"), "{text}");
         assert!(text.contains("1 s ago"), "{text}");
+        let mut stuck = reply();
+        stuck.workers[0].state = "quarantined".to_owned();
+        stuck.workers[0].problem = Some("no end".to_owned());
+        let shown = super::text(&stuck, 61_000);
+        assert!(
+            shown.contains("quarantined (restart it): no end"),
+            "{shown}"
+        );
         let json: serde_json::Value = serde_json::from_str(&json(&reply())).unwrap();
         assert_eq!(json["tasks"][0]["progress"]["done"], 120);
         assert_eq!(json["run"]["outcome"], serde_json::Value::Null);

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use duty::{Assignment, Report, StopMode};
+use duty::{Assignment, Limits, Report, StopMode};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use types::{Digest, FailureClass, Step};
@@ -8,6 +8,7 @@ use types::{Digest, FailureClass, Step};
 use super::*;
 use crate::supervisor::cache::Cache;
 use crate::supervisor::fake_coordinator::{Connection, FakeCoordinator, LIMIT, fake};
+use crate::supervisor::process::{Killer, ProcessStarter, RankProcess};
 use crate::supervisor::samples::{assignment, script, settings, training};
 
 /// A worker whose rank is a shell script that begins with `read start`.
@@ -20,9 +21,15 @@ struct Worker {
 
 impl Worker {
     fn with_rank(script_text: &str) -> Self {
+        Self::with(Arc::new(script(script_text)), Limits::default())
+    }
+
+    fn with(starter: Arc<dyn RankStarter>, limits: Limits) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let settings = settings(temporary.path());
-        let starter = script(script_text);
+        let settings = Settings {
+            limits,
+            ..settings(temporary.path())
+        };
         let folder = WorkFolder::open(settings.work_dir.clone()).unwrap();
         let coordinator = fake();
         let cache = Cache::open(folder.cache(), None).unwrap();
@@ -31,7 +38,7 @@ impl Worker {
         let shell = Shell::new(
             settings,
             Clock::new(),
-            Arc::new(starter),
+            starter,
             folder,
             transfer,
             coordinator.clone(),
@@ -311,4 +318,64 @@ async fn the_second_signal_leaves_nothing_behind() {
     })
     .await
     .unwrap();
+}
+
+/// Starts ranks that nothing ends, but for what it keeps.
+struct Undying {
+    starter: ProcessStarter,
+    killers: std::sync::Mutex<Vec<Arc<dyn Killer>>>,
+}
+
+struct Harmless;
+
+impl Killer for Harmless {
+    fn terminate(&self) {}
+    fn kill(&self) {}
+}
+
+impl RankStarter for Undying {
+    fn start(&self, log: std::fs::File) -> std::io::Result<RankProcess> {
+        let process = self.starter.start(log)?;
+        let killer = Arc::clone(&process.killer);
+        self.killers.lock().unwrap().push(killer);
+        let killer = Arc::new(Harmless);
+        Ok(RankProcess { killer, ..process })
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_be_freed_is_told_of_on_every_connection() {
+    let starter = Arc::new(Undying {
+        starter: script("echo '{\"says\":\"met\"}'; exec sleep 60"),
+        killers: std::sync::Mutex::default(),
+    });
+    let limits = Limits {
+        unkillable: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let worker = Worker::with(starter.clone(), limits);
+    let mut connection = worker.connect().await;
+    connection.say(start(training(1, 0))).await;
+    assert_eq!(connection.report().await, Report::Started);
+    let stop = Downlink::Stop {
+        fence: Fence(1),
+        mode: StopMode::Now,
+        reason: "enough".to_owned(),
+    };
+    connection.say(stop).await;
+    for _ in 0..2 {
+        let reason = loop {
+            if let Uplink::Quarantined { reason } = connection.next().await {
+                break reason;
+            }
+        };
+        assert!(reason.contains("attempt 1 has not ended"), "{reason}");
+        connection.cut().await;
+        connection = worker.connect().await;
+    }
+    // late, but it has ended
+    for killer in starter.killers.lock().unwrap().iter() {
+        killer.kill();
+    }
+    assert_eq!(connection.end().await, Report::Stopped);
 }
