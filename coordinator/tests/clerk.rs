@@ -134,6 +134,7 @@ impl Scene {
             spec: "{}".into(),
             world_sizes: vec![1],
             estimate: Duration::from_secs(1),
+            keep_checkpoints: 2,
         };
         let graph = Arc::new(TaskGraph { tasks: vec![node] });
         let (run, name) = (RunId(1), "demo".to_owned());
