@@ -120,8 +120,8 @@ pub struct Options {
     /// File that holds the secret of this cluster; the variable TUTTI_TOKEN does as well
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// A section of a rank's work (set-up, step, validation, checkpoint, batch) is a hang when it takes longer than this, in
-    /// seconds, and it is the first of its kind
+    /// So many seconds may the first section of its kind of a rank's work take (set-up, step, validation, checkpoint, batch);
+    /// a rank that takes longer hangs and is ended
     #[arg(
         long,
         value_name = "SECONDS",
@@ -129,7 +129,7 @@ pub struct Options {
         default_value_t = HangLimits::default().first.as_secs()
     )]
     pub hang_first: u64,
-    /// ... or longer than this, in seconds,
+    /// Later sections may take so many seconds,
     #[arg(
         long,
         value_name = "SECONDS",
@@ -137,7 +137,7 @@ pub struct Options {
         default_value_t = HangLimits::default().floor.as_secs()
     )]
     pub hang_floor: u64,
-    /// ... and this many times the slowest of its kind so far
+    /// and so many times the slowest of their kind so far
     #[arg(
         long,
         value_name = "TIMES",

@@ -18,7 +18,8 @@ pub struct HangLimits {
 impl Default for HangLimits {
     fn default() -> Self {
         Self {
-            first: Duration::from_secs(1800),
+            // the first set-up on a host digests all data
+            first: Duration::from_secs(7200),
             floor: Duration::from_secs(60),
             factor: 10,
         }
