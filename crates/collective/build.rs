@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for define in DEFINES {
         build.define(define, None);
     }
-    for file in ["store", "group", "reducer", "numerics"] {
+    for file in ["store", "group", "reducer", "ordered", "numerics"] {
         build.file(format!("shim/{file}.cpp"));
     }
     build.compile("tutti_shim");

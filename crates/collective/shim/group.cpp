@@ -20,6 +20,15 @@ void need_contiguous(const at::Tensor& tensor, const char* what) {
   }
 }
 
+void need_leaf(const at::Tensor& tensor, const char* what) {
+  need_contiguous(tensor, what);
+  if (!tensor.requires_grad() || !tensor.is_leaf()) {
+    throw BadArgument{
+        std::string(what) + ": a parameter of shape " + c10::str(tensor.sizes()) +
+        " is frozen or computed; give only leaves that require gradients"};
+  }
+}
+
 }  // namespace tutti
 
 using tutti::Group;

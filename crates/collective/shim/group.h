@@ -1,4 +1,4 @@
-// The handle of a process group, shared by group.cpp and reducer.cpp.
+// The handle of a process group, shared by group.cpp, reducer.cpp and ordered.cpp.
 #pragma once
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -12,5 +12,8 @@ struct Group {
 };
 
 void need_contiguous(const at::Tensor& tensor, const char* what);
+
+// A parameter that is trained, and contiguous.
+void need_leaf(const at::Tensor& tensor, const char* what);
 
 }  // namespace tutti

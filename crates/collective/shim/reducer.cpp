@@ -36,12 +36,7 @@ int tutti_reducer_new(
   return guarded(tutti::Peer, message, [&] {
     auto tensors = tensors_of(params, count);
     for (const auto& tensor : tensors) {
-      tutti::need_contiguous(tensor, "reducer");
-      if (!tensor.requires_grad() || !tensor.is_leaf()) {
-        throw tutti::BadArgument{
-            "reducer: a parameter of shape " + c10::str(tensor.sizes()) +
-            " is frozen or computed; give only leaves that require gradients"};
-      }
+      tutti::need_leaf(tensor, "reducer");
     }
     const auto& inner = static_cast<tutti::Group*>(group)->inner;
     c10d::verify_params_across_processes(inner, tensors, std::nullopt);

@@ -136,6 +136,30 @@ unsafe extern "C" {
     pub(crate) fn tutti_reducer_settle(reducer: *mut c_void, message: Message) -> c_int;
     pub(crate) fn tutti_reducer_free(reducer: *mut c_void);
 
+    pub(crate) fn tutti_ordered_new(
+        group: *mut c_void,
+        params: *const *mut c_void,
+        count: usize,
+        bucket_bytes: i64,
+        out: *mut *mut c_void,
+        message: Message,
+    ) -> c_int;
+    pub(crate) fn tutti_ordered_flat(
+        ordered: *mut c_void,
+        out: *mut *mut c_void,
+        message: Message,
+    ) -> c_int;
+    pub(crate) fn tutti_ordered_arm(
+        ordered: *mut c_void,
+        saved: *const *mut c_void,
+        saved_count: usize,
+        pairs: *const u32,
+        pair_count: usize,
+        message: Message,
+    ) -> c_int;
+    pub(crate) fn tutti_ordered_finish(ordered: *mut c_void, message: Message) -> c_int;
+    pub(crate) fn tutti_ordered_free(ordered: *mut c_void);
+
     pub(crate) fn tutti_fused_adam(adam: *const RawAdam, message: Message) -> c_int;
     pub(crate) fn tutti_seed_cpu(seed: u64, message: Message) -> c_int;
     pub(crate) fn tutti_seed_cuda(seed: u64, message: Message) -> c_int;

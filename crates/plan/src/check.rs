@@ -5,14 +5,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
-use types::{Architecture, MemberName, ModelSettings, Split};
+use types::{Architecture, MemberName, ModelSettings, Reduction, Split, world_sizes};
 
 use crate::problem::Problem;
 use crate::read::{IterationDraft, MemberDraft};
 use crate::settings::PlanSettings;
 use crate::stage::StageSettings;
 use crate::walk::{Origins, get};
-use crate::world::world_sizes;
 
 /// Which stage of which member in which iteration a check is about.
 pub(crate) struct Place<'a> {
@@ -585,9 +584,12 @@ fn gang(
         return;
     }
     let steps = settings.training.microbatches_per_step;
-    let allowed = world_sizes(steps);
-    if allowed.iter().all(|size| !(min..=max).contains(size)) {
-        let sizes: Vec<String> = allowed.iter().map(u32::to_string).collect();
+    let found = settings.world_sizes();
+    if settings.training.reduction == Reduction::Fast && found.len() > 1 {
+        problems.push(unsettled_gang(place, &found, origins));
+    }
+    if found.is_empty() {
+        let sizes = list(&world_sizes(steps));
         let problem = Problem::new(
             place.span(origins, &["gpus.min", "gpus.max", "microbatches_per_step"]),
             format!(
@@ -600,7 +602,7 @@ fn gang(
         .hint(format!(
             "gangs for {} per step: {}",
             count(steps, "micro-batch"),
-            sizes.join(", ")
+            sizes
         ));
         let other = origins
             .get("microbatches_per_step")
@@ -610,6 +612,31 @@ fn gang(
             None => problem,
         });
     }
+}
+
+/// A fast reduction whose result would depend on how many devices happen to be free.
+fn unsettled_gang(place: &Place<'_>, sizes: &[u32], origins: &Origins) -> Problem {
+    let largest = sizes.last().copied().unwrap_or(1);
+    let problem = Problem::new(
+        place.span(origins, &["reduction"]),
+        format!(
+            "`reduction = \"fast\"` sums in an order that depends on the size of the gang, which may be {} here",
+            list(sizes)
+        ),
+    )
+    .label(format!("in {}", place.words()))
+    .hint(format!(
+        "fix the size, for example `gpus = {{ min = {largest}, max = {largest} }}`, or write \"ordered\", whose result is the same for all of them"
+    ));
+    match (origins.get("gpus.min")).or(origins.get("gpus.max")) {
+        Some(span) => problem.related(span.clone(), "leaves more than one size"),
+        None => problem,
+    }
+}
+
+fn list(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(", ")
 }
 
 fn gangs(min: u32, max: u32) -> String {

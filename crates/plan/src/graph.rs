@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use types::{
     DataSettings, Digest, EvaluateSpec, EvaluationSettings, InputRef, MelEdges, MemberName,
-    ModelSettings, PredictSpec, PseudoLabelSpec, Split, Subject, TaskGraph, TaskKind, TaskName,
-    TaskNode, TaskSpec, TrainSpec, ValidationSettings,
+    ModelSettings, PredictSpec, PseudoLabelSpec, Reduction, Split, Subject, TaskGraph, TaskKind,
+    TaskName, TaskNode, TaskSpec, TrainSpec, ValidationSettings,
 };
 
 use crate::estimate::Sizing;
 use crate::key::material;
 use crate::plan::{Member, Plan, PseudoLabels};
 use crate::stage::StageSettings;
-use crate::world::world_sizes;
 
 impl Plan {
     /// The tasks of the plan, each after those that it depends on. `manifest` is the digest of the data's manifest.
@@ -186,9 +185,9 @@ impl Builder<'_> {
             }
             None => {}
         }
-        let bounds = settings.gpus;
-        let mut sizes = world_sizes(settings.training.microbatches_per_step);
-        sizes.retain(|size| (bounds.min..=bounds.max).contains(size));
+        let sizes = settings.world_sizes();
+        let fixed =
+            (sizes.first().copied()).filter(|_| settings.training.reduction == Reduction::Fast);
         let spec = TrainSpec {
             seed: self.plan.seed,
             iteration: number,
@@ -197,6 +196,7 @@ impl Builder<'_> {
             model: self.plan.trained(number, stage, member),
             data: self.data.clone(),
             training: settings.training.clone(),
+            world_size: fixed,
             validation: (self.plan.validation.clone()).map(|validation| ValidationSettings {
                 keep: settings.keep,
                 ..validation

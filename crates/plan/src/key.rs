@@ -4,10 +4,10 @@ use serde_json::Value;
 use types::{Digest, DigestHasher, TaskSpec};
 
 /// Raised whenever our numerics change, so that results of older code are not taken for those of newer code.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
-/// The settings of a task that cannot change its result; the only ones outside its content key. World sizes and
-/// estimates are no part of a `TaskSpec` to begin with.
+/// The settings of a task that cannot change its result; the only ones outside its content key. A gang's size is
+/// part of a `TaskSpec` only where the result depends on it; estimates never are.
 pub(crate) const NOT_IN_KEY: &[&[&str]] = &[&["data", "root"], &["runtime"]];
 
 /// The digest of everything in a task's settings that can change its result: its canonical JSON (keys sorted) without

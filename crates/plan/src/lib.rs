@@ -22,7 +22,6 @@ mod stage;
 mod table;
 mod value;
 mod walk;
-mod world;
 
 pub use estimate::Sizing;
 pub use key::{NUMERICS_VERSION, material};
@@ -33,4 +32,3 @@ pub use reference::{ReferenceValue, reference_settings};
 pub use settings_table::{SettingRow, SettingsTable};
 pub use stage::{GpuBounds, StageSettings};
 pub use table::keys_reference;
-pub use world::world_sizes;

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use types::{
-    Architecture, DecibelFloor, EmbeddingPooling, Keep, OptimizerKind, Split, TeacherInit,
-    WavmixTarget,
+    Architecture, DecibelFloor, EmbeddingPooling, Keep, OptimizerKind, Reduction, Split,
+    TeacherInit, WavmixTarget,
 };
 
 use crate::stage::Preset;
@@ -132,6 +132,7 @@ choice!(EmbeddingPooling {
     EmbeddingPooling::Nearest => "nearest",
 });
 choice!(Keep { Keep::Best => "best", Keep::Last => "last" });
+choice!(Reduction { Reduction::Ordered => "ordered", Reduction::Fast => "fast" });
 choice!(TeacherInit { TeacherInit::Teacher => "teacher", TeacherInit::Student => "student" });
 choice!(WavmixTarget {
     WavmixTarget::Strong => "strong",

@@ -3,7 +3,8 @@
 use types::{
     Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DecibelFloor,
     EmbeddingPooling, Keep, LossWeights, MelEdges, MicrobatchSizes, ModelSettings, OptimizerKind,
-    OptimizerSettings, SelfSupervisedSettings, TeacherInit, TrainingSettings, TransformerSettings,
+    OptimizerSettings, Reduction, SelfSupervisedSettings, TeacherInit, TrainingSettings,
+    TransformerSettings, world_sizes,
 };
 
 use crate::setting::{Limits, Setting, Slot, setting};
@@ -19,7 +20,7 @@ pub struct StageSettings {
     pub fpasst_mel: MelEdges,
     /// How embeddings become label frames: as the member's network says, or as the preset where that says nothing.
     pub embedding_pooling: EmbeddingPooling,
-    /// Bounds of the gang's size. They cannot change a result.
+    /// Bounds of the gang's size. They cannot change a result, unless the reduction is fast.
     pub gpus: GpuBounds,
 }
 
@@ -47,6 +48,13 @@ impl StageSettings {
     #[must_use]
     pub(crate) fn published(architecture: Architecture, stage: u32) -> Self {
         Self::of_preset(Preset::LikeI2, architecture, stage)
+    }
+
+    /// The sizes that a gang may have, growing.
+    pub(crate) fn world_sizes(&self) -> Vec<u32> {
+        let mut sizes = world_sizes(self.training.microbatches_per_step);
+        sizes.retain(|size| (self.gpus.min..=self.gpus.max).contains(size));
+        sizes
     }
 
     /// A preset's values for stage 1 or 2.
@@ -136,6 +144,7 @@ fn published_stage1(architecture: Architecture) -> TrainingSettings {
         epochs: 200,
         microbatch,
         microbatches_per_step,
+        reduction: Reduction::Ordered,
         loss: LossWeights {
             maestro: 0.5,
             strong: 0.25,
@@ -189,6 +198,7 @@ fn published_stage2(architecture: Architecture) -> TrainingSettings {
         epochs: 250,
         microbatch,
         microbatches_per_step,
+        reduction: Reduction::Ordered,
         loss: LossWeights {
             maestro: 12.0,
             strong: 3.0,
@@ -287,6 +297,7 @@ pub(crate) static STAGE: &[Setting<StageSettings>] = &[
     setting("microbatch.weak", SIZE, |s| Slot::U32(&mut s.training.microbatch.weak), "weakly labeled clips in a micro-batch", "1.8"),
     setting("microbatch.unlabeled", SIZE, |s| Slot::U32(&mut s.training.microbatch.unlabeled), "unlabeled clips in a micro-batch", "1.8"),
     setting("microbatches_per_step", GANG, |s| Slot::U32(&mut s.training.microbatches_per_step), "micro-batches in one optimizer step; the world size divides them", "10.1"),
+    setting("reduction", Limits::Any, |s| Slot::Choice(&mut s.training.reduction), "order of a step's gradient sums: one for gangs of all sizes, whose results are equal to the bit; or the fastest of a gang, whose size `gpus` must fix", ""),
     setting("loss.maestro", WEIGHT, |s| Slot::F64(&mut s.training.loss.maestro), "weight of the MAESTRO frames", "5"),
     setting("loss.strong", WEIGHT, |s| Slot::F64(&mut s.training.loss.strong), "weight of the real strong frames", "5"),
     setting("loss.synth", WEIGHT, |s| Slot::F64(&mut s.training.loss.synth), "weight of the synthetic frames", "5"),
@@ -337,8 +348,8 @@ pub(crate) static STAGE: &[Setting<StageSettings>] = &[
     setting("augmentation.warp_min", Limits::Real(0.01, 1.0), |s| Slot::F64(&mut s.training.augmentation.warp_min), "smallest share of bands that is stretched", "6.5"),
     setting("augmentation.warp_max", Limits::Real(0.01, 1.0), |s| Slot::F64(&mut s.training.augmentation.warp_max), "largest share of bands that is stretched", "6.5"),
     setting("augmentation.warp_maestro", Limits::Any, |s| Slot::Bool(&mut s.training.augmentation.warp_maestro), "warp MAESTRO clips too", "6.5"),
-    setting("gpus.min", GANG, |s| Slot::U32(&mut s.gpus.min), "smallest gang (devices, GPU or CPU); not part of the content key", ""),
-    setting("gpus.max", GANG, |s| Slot::U32(&mut s.gpus.max), "largest gang; not part of the content key", ""),
+    setting("gpus.min", GANG, |s| Slot::U32(&mut s.gpus.min), "smallest gang (devices, GPU or CPU); part of the content key only where `reduction` is \"fast\"", ""),
+    setting("gpus.max", GANG, |s| Slot::U32(&mut s.gpus.max), "largest gang; as `gpus.min`", ""),
 ];
 
 /// Keys of `model`.

@@ -106,6 +106,7 @@ fn other(path: &str, value: &Value) -> Value {
             "adaptive_average" => json!("nearest_exact"),
             "teacher" => json!("student"),
             "best" => json!("last"),
+            "ordered" => json!("fast"),
             "strong" => json!("labeled"),
             "batch" => json!("clip"),
             "ensemble" => json!({ "member": "other" }),
@@ -207,6 +208,34 @@ fn what_cannot_change_a_result_changes_no_key() {
     assert_eq!(before.tasks[0].keep_checkpoints, 2);
     assert_eq!(after.tasks[0].keep_checkpoints, 5);
     assert_eq!(changed(&before, &after), BTreeSet::new());
+}
+
+/// A fast reduction sums in an order that depends on the size of the gang.
+#[test]
+fn the_world_size_is_in_the_key_where_the_reduction_is_fast() {
+    let gangs = |text: &str, size: u32| {
+        text.replace(
+            "gpus = { min = 2, max = 2 }",
+            &format!("gpus = {{ min = {size}, max = {size} }}"),
+        )
+    };
+    let fast = PLAN.replace(
+        "gpus = { min = 2, max = 2 }",
+        "gpus = { min = 2, max = 2 }\nreduction = \"fast\"",
+    );
+    let (ordered, two) = (
+        parse(PLAN).graph(manifest()),
+        parse(&fast).graph(manifest()),
+    );
+    let one = parse(&gangs(&fast, 1)).graph(manifest());
+    for (before, after) in [(&ordered, &two), (&two, &one)] {
+        for (before, after) in before.tasks.iter().zip(&after.tasks) {
+            let trains = after.kind == types::TaskKind::Train;
+            assert_eq!(before.material != after.material, trains, "{}", after.name);
+        }
+    }
+    let name = TaskName::new("i1.s2.atst_a.train").unwrap();
+    assert_eq!(two.get(&name).unwrap().world_sizes, [2]);
 }
 
 /// The members' tasks that read what `i1.s2.atst_b.train` made, and all that reads them in turn.

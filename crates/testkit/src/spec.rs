@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use types::{
     Architecture, AugmentationSettings, BeatsSettings, CrnnSettings, DataSettings, DecibelFloor,
     EmbeddingPooling, LossWeights, MelEdges, MemberName, MicrobatchSizes, ModelSettings,
-    OptimizerKind, OptimizerSettings, PseudoLabelSpec, RuntimeSettings, SelfSupervisedSettings,
-    TaskSpec, TeacherInit, TrainSpec, TrainingSettings, TransformerSettings,
+    OptimizerKind, OptimizerSettings, PseudoLabelSpec, Reduction, RuntimeSettings,
+    SelfSupervisedSettings, TaskSpec, TeacherInit, TrainSpec, TrainingSettings,
+    TransformerSettings,
 };
 
 /// A task that takes the host slot.
@@ -67,6 +68,7 @@ pub fn train_spec() -> TaskSpec {
                 unlabeled: 1,
             },
             microbatches_per_step: 1,
+            reduction: Reduction::Ordered,
             loss: LossWeights {
                 maestro: 1.0,
                 strong: 1.0,
@@ -103,6 +105,7 @@ pub fn train_spec() -> TaskSpec {
                 ..AugmentationSettings::OFF
             },
         },
+        world_size: None,
         validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1,

@@ -1,11 +1,12 @@
 //! One optimizer step, apart from where clips come from and who else takes part (recipe 5.3 to 5.4, 7).
 
-use collective::{ProcessGroup, Reducer, ReducerOptions, Waiting, broadcast_tensors};
+use collective::{ProcessGroup, broadcast_tensors};
 use model::{CrnnMel, Fused, Mode, SedModel, TransformerMode};
 use tch::Tensor;
 use types::TrainingSettings;
 
 use crate::augment::Inputs;
+use crate::gradients::Gradients;
 use crate::losses::{LossSettings, Losses, Outputs, losses};
 use crate::{Averager, Error, Layout, Optimizer};
 
@@ -15,7 +16,7 @@ pub struct Learner {
     teacher: SedModel,
     optimizer: Optimizer,
     // Declared before anything that waits when it is dropped: it keeps the group's connections open.
-    reducer: Reducer,
+    gradients: Gradients,
     averager: Averager,
     layout: Layout,
     losses: LossSettings,
@@ -50,11 +51,8 @@ impl Learner {
             let tensors = model.store().iter().map(|(_, _, tensor)| tensor);
             tch::no_grad(|| broadcast_tensors(tensors, group))?;
         }
-        let parameters: Vec<Tensor> = optimizer.parameters().map(Tensor::shallow_clone).collect();
-        let reducer = Reducer::new(&parameters, group, ReducerOptions::default())?;
-        // From here on every gradient exists, so that each step adds to zeros, the first one included.
-        backward(&idle_loss(&optimizer))?;
         Ok(Self {
+            gradients: Gradients::new(settings, &optimizer, group)?,
             averager: Averager::new(&teacher, &student, settings.ema_factor),
             layout: Layout::new(&settings.microbatch),
             losses: LossSettings {
@@ -69,7 +67,6 @@ impl Learner {
             student,
             teacher,
             optimizer,
-            reducer,
         })
     }
 
@@ -97,13 +94,16 @@ impl Learner {
         &self.layout
     }
 
-    /// Forgets the gradients of the step before.
-    pub fn begin_step(&self) {
-        self.optimizer.zero_gradients();
+    /// Begins a step of so many micro-batches on all ranks together.
+    ///
+    /// # Errors
+    /// When a full step has fewer.
+    pub fn begin_step(&mut self, microbatches: u32) -> Result<(), Error> {
+        self.gradients.begin_step(&self.optimizer, microbatches)
     }
 
-    /// Learns from one micro-batch: `microbatch` counts within the step over all ranks; `scale` multiplies the loss before
-    /// backward; after `last` the gradients are means over the ranks.
+    /// Learns from one micro-batch: `microbatch` counts within the step over all ranks. After this rank's `last` one the gradients are
+    /// sums over the step, divided by the micro-batches of a full one.
     ///
     /// # Errors
     /// When a rank is lost.
@@ -112,12 +112,8 @@ impl Learner {
         step: u64,
         microbatch: u32,
         inputs: &Inputs,
-        scale: f64,
         last: bool,
     ) -> Result<Learned, Error> {
-        if last {
-            self.reducer.prepare()?;
-        }
         let scaled = tch::no_grad(|| CrnnMel::scale(&inputs.student.mel));
         let embeddings = self.embeddings(inputs);
         let student = self.student.forward(&scaled, &embeddings, self.mode);
@@ -144,15 +140,9 @@ impl Learner {
             &inputs.targets,
             inputs.mixup.as_ref(),
         );
-        let mut loss = &losses.total * scale;
-        if inputs.skipped_layers.is_some() {
-            // a layer that was left out still has to tell the reducer that its gradient is there
-            loss += idle_loss(&self.optimizer);
-        }
-        // gradients are exchanged while backward runs
-        let waiting = (last && !self.reducer.is_solo()).then(Waiting::begin);
-        backward(&loss)?;
-        drop(waiting);
+        let partial = inputs.skipped_layers.is_some();
+        self.gradients
+            .add(&losses.total, &self.optimizer, partial, last)?;
         Ok(Learned {
             losses,
             statistics: [student.cnn.statistics, teacher.cnn.statistics],
@@ -194,13 +184,12 @@ impl Learner {
         self.teacher.forward(&scaled, &embeddings, self.mode)
     }
 
-    /// What a rank does that a short window leaves without a micro-batch: its zeros complete the others' mean.
+    /// What a rank does that a short window leaves without a micro-batch.
     ///
     /// # Errors
     /// When a rank is lost.
     pub fn sit_out(&mut self, step: u64) -> Result<(), Error> {
-        self.reducer.prepare()?;
-        backward(&idle_loss(&self.optimizer))?;
+        self.gradients.sit_out(&self.optimizer)?;
         self.averager.update_once(step);
         Ok(())
     }
@@ -212,21 +201,6 @@ impl Learner {
     pub fn finish_step(&self, step: u64) -> Result<(), Error> {
         self.optimizer.step(step)
     }
-}
-
-/// A loss of 0 in which every trained parameter takes part.
-fn idle_loss(optimizer: &Optimizer) -> Tensor {
-    let sums: Vec<Tensor> = optimizer
-        .parameters()
-        .map(|parameter| parameter.sum(None) * 0.0)
-        .collect();
-    Tensor::stack(&sums, 0).sum(None)
-}
-
-/// A lost peer shows here, because gradients are exchanged while backward runs.
-fn backward(loss: &Tensor) -> Result<(), Error> {
-    loss.f_backward()
-        .map_err(|error| collective::Error::from_backward(&error).into())
 }
 
 /// The mode of the student's (0) or the teacher's (1) transformer.

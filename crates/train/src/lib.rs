@@ -4,8 +4,9 @@
 //! metrics and checkpoints; nothing here knows of a coordinator.
 //!
 //! The way of a micro-batch, file by file: `batch` (decoded ahead) → `augment` (features, [`Mixup`], [`TimeMask`], targets) →
-//! [`Learner`] (student, teacher, [`losses`](fn@losses), backward) → `account` (what ranks tell each other) → [`Optimizer`],
-//! [`Averager`] → `saver` (a copy, and a thread that writes it) → `checkpoint`; `training` is the loop around it, `validation` scores the student now and then.
+//! [`Learner`] (student, teacher, [`losses`](fn@losses), backward) → `gradients` (one sum over the gang) → `account` (what ranks tell each
+//! other) → [`Optimizer`], [`Averager`] → `saver` (a copy, and a thread that writes it) → `checkpoint`; `training` is the loop around it,
+//! `validation` scores the student now and then.
 
 mod account;
 mod augment;
@@ -19,6 +20,7 @@ mod ema;
 mod error;
 mod evaluate;
 mod features;
+mod gradients;
 pub mod inference;
 mod layout;
 mod learner;

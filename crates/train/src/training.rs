@@ -11,7 +11,7 @@ use model::{Part, SedModel, TensorFile};
 use tch::Device;
 use types::{
     Keep, MetricPoint, Progress, ProgressUnit, Section, Step, TeacherInit, TrainSpec,
-    ValidationSettings,
+    ValidationSettings, world_sizes,
 };
 
 use crate::account::{Account, Settled};
@@ -168,12 +168,8 @@ impl<'a> Training<'a> {
         let statistics = self.learner.student().statistics_len();
         let stop = context.host.stop_requested();
         let account = Account::new(&self.itinerary, statistics, stop, self.device);
-        // The reducer takes the mean over ranks; the step wants the sum over micro-batches divided by their full number,
-        // even where the window is short (recipe T22).
-        let scale = f64::from(self.itinerary.world_size)
-            / f64::from(self.itinerary.calendar.microbatches_per_step);
 
-        self.learner.begin_step();
+        self.learner.begin_step(of_step.microbatches)?;
         for microbatch in mine.clone() {
             let place = Place {
                 epoch: of_step.epoch,
@@ -191,7 +187,7 @@ impl<'a> Training<'a> {
             };
             let inputs = augmenter.inputs(batch)?;
             let last = microbatch + 1 == mine.end;
-            let learned = self.learner.learn(step, microbatch, &inputs, scale, last)?;
+            let learned = self.learner.learn(step, microbatch, &inputs, last)?;
             account.enter(microbatch, &learned);
         }
         if mine.is_empty() {
@@ -302,9 +298,13 @@ fn ranks(spec: &TrainSpec, context: &RankContext<'_>) -> Result<(u32, u32), Erro
     let rank = u32::try_from(context.group.rank()).map_err(too_many)?;
     let size = u32::try_from(context.group.size()).map_err(too_many)?;
     let per_step = spec.training.microbatches_per_step;
-    if per_step == 0 || !per_step.is_multiple_of(size) {
+    let allowed = match spec.world_size {
+        Some(fixed) => vec![fixed],
+        None => world_sizes(per_step),
+    };
+    if per_step == 0 || !per_step.is_multiple_of(size) || !allowed.contains(&size) {
         return Err(Error::Configuration(format!(
-            "{per_step} micro-batches per step cannot be shared by {size} ranks, expected a multiple of {size}"
+            "{per_step} micro-batches per step cannot be shared by {size} ranks, expected a gang of {allowed:?}"
         )));
     }
     Ok((rank, size))

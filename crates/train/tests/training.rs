@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use support::{data, losses, rank_process, run_checked, run_gang, run_solo, train_spec};
+use support::{data, run_checked, run_solo, train_spec};
 use train::Outcome;
 use types::{
     DataSettings, Estimate, EvaluateSpec, EvaluationSettings, FailureClass, MemberName,
@@ -15,49 +15,8 @@ use types::{
     TaskSpec,
 };
 
-/// A rank when started by [`run_gang`].
-#[test]
-fn as_rank() {
-    rank_process();
-}
-
 fn no_inputs() -> BTreeMap<String, PathBuf> {
     BTreeMap::new()
-}
-
-#[test]
-fn a_gang_of_two_learns_as_a_gang_of_one_stage_1() {
-    same_losses(1);
-}
-
-#[test]
-fn a_gang_of_two_learns_as_a_gang_of_one_stage_2() {
-    same_losses(2);
-}
-
-/// 20 steps, every other one with a short window that leaves rank 1 idle.
-fn same_losses(stage: u32) {
-    let folder = tempfile::tempdir().unwrap();
-    let data = data(folder.path());
-    let mut inputs = no_inputs();
-    if stage == 2 {
-        let spec = TaskSpec::Train(train_spec(&data, 1, 1));
-        let ran = run_solo(&spec, &folder.path().join("init"), &no_inputs(), None, None);
-        inputs.insert("init".to_owned(), ran.output("checkpoint"));
-    }
-    let spec = TaskSpec::Train(train_spec(&data, stage, 10));
-    let (one, _) = run_gang("as_rank", &spec, &folder.path().join("one"), &inputs, 1);
-    let (two, _) = run_gang("as_rank", &spec, &folder.path().join("two"), &inputs, 2);
-    let (one, two) = (losses(&one), losses(&two));
-    assert_eq!((one.len(), two.len()), (20, 20));
-    for (step, (one, two)) in one.iter().zip(&two).enumerate() {
-        let relative = (one - two).abs() / one.abs();
-        assert!(
-            relative < 1e-4,
-            "step {step}: {one} alone, {two} in a gang of two"
-        );
-    }
-    assert!(one.iter().any(|loss| loss != &one[0]));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod sound_event;
 mod spec;
 mod split;
 mod task;
+mod tree;
 
 pub use bytes::Bytes;
 pub use classes::{
@@ -41,3 +42,4 @@ pub use split::Split;
 pub use task::{
     InputRef, SlotKind, TaskGraph, TaskKind, TaskNode, content_key, default_keep_checkpoints,
 };
+pub use tree::{tree_levels, world_sizes};

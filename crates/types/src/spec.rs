@@ -59,6 +59,8 @@ pub struct TrainSpec {
     pub data: DataSettings,
     /// What is minimised, and how.
     pub training: TrainingSettings,
+    /// The size of the gang where the result depends on it ([`Reduction::Fast`]); any other gang refuses the task.
+    pub world_size: Option<u32>,
     /// How it is watched; none for not at all, and then the last state is the result.
     pub validation: Option<ValidationSettings>,
     /// What cannot change the result.
@@ -338,6 +340,8 @@ pub struct TrainingSettings {
     pub microbatch: MicrobatchSizes,
     /// Micro-batches per optimizer step.
     pub microbatches_per_step: u32,
+    /// In what order gradients are summed.
+    pub reduction: Reduction,
     /// Weights of the loss terms.
     pub loss: LossWeights,
     /// The consistency loss between student and teacher.
@@ -356,6 +360,16 @@ pub struct TrainingSettings {
     pub pseudo_no_class_mask: bool,
     /// Random changes of the input.
     pub augmentation: AugmentationSettings,
+}
+
+/// In what order the gradients of a step's micro-batches are summed (ARCHITECTURE.md, "Sameness").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// In one tree over the micro-batches, the same for every size of the gang.
+    Ordered,
+    /// As c10d's `Reducer` does: in an order that depends on the size of the gang.
+    Fast,
 }
 
 /// Scores of the student on data that training never sees, and what they decide (recipe 7.3).

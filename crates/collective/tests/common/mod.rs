@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use collective::{GlooOptions, ProcessGroup, Store, StoreBackend};
+use collective::{FolderStore, GlooOptions, ProcessGroup, Store};
 
 const RANK: &str = "COLLECTIVE_TEST_RANK";
 const FOLDER: &str = "COLLECTIVE_TEST_FOLDER";
@@ -24,9 +24,8 @@ pub(crate) struct Rank {
 impl Rank {
     /// A store that the ranks share; `name` tells stores of one test apart.
     pub(crate) fn store(&self, name: &str) -> Store {
-        let folder = self.folder.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        Store::new(Arc::new(FolderStore { folder })).unwrap()
+        let keys = FolderStore::new(self.folder.join(name)).unwrap();
+        Store::new(Arc::new(keys)).unwrap()
     }
 
     /// Joins all ranks of the test.
@@ -95,48 +94,4 @@ fn start(test: &str, rank: usize, folder: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-/// Keys as files. Enough for Gloo, which sets each key once and adds nothing.
-struct FolderStore {
-    folder: PathBuf,
-}
-
-impl FolderStore {
-    fn file(&self, key: &str) -> PathBuf {
-        self.folder.join(format!("key-{}", key.replace('/', "%")))
-    }
-}
-
-impl StoreBackend for FolderStore {
-    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        let partial = self.folder.join(format!("partial-{}", std::process::id()));
-        fs::write(&partial, value)
-            .and_then(|()| fs::rename(&partial, self.file(key)))
-            .map_err(|error| error.to_string())
-    }
-
-    fn get(&self, key: &str, timeout: Duration) -> Result<Vec<u8>, String> {
-        self.wait(&[key], timeout)?;
-        fs::read(self.file(key)).map_err(|error| error.to_string())
-    }
-
-    fn add(&self, key: &str, _amount: i64) -> Result<i64, String> {
-        Err(format!("no counters here (asked for {key})"))
-    }
-
-    fn check(&self, keys: &[&str]) -> Result<bool, String> {
-        Ok(keys.iter().all(|key| self.file(key).exists()))
-    }
-
-    fn wait(&self, keys: &[&str], timeout: Duration) -> Result<(), String> {
-        let started = Instant::now();
-        while !self.check(keys)? {
-            if started.elapsed() > timeout {
-                return Err(format!("no {keys:?} within {timeout:?}"));
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
-    }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use collective::{GlooOptions, ProcessGroup, Store, StoreBackend};
+use collective::{FolderStore, GlooOptions, ProcessGroup, Store};
 use dataset::synthetic::{self, Sizes};
 use serde::{Deserialize, Serialize};
 use tch::Device;
@@ -75,6 +75,7 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
                 unlabeled: 1,
             },
             microbatches_per_step: 2,
+            reduction: Reduction::Ordered,
             loss: LossWeights {
                 maestro: 0.5,
                 strong: 0.25,
@@ -111,6 +112,7 @@ pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainS
                 ..AugmentationSettings::OFF
             },
         },
+        world_size: None,
         validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: 1000,
@@ -310,6 +312,8 @@ struct Orders {
     folder: PathBuf,
     rank: usize,
     size: usize,
+    resume: Option<PathBuf>,
+    stop_after: Option<u64>,
 }
 
 const ORDERS: &str = "TRAIN_TEST_RANK_ORDERS";
@@ -320,17 +324,17 @@ pub(crate) fn rank_process() {
         return;
     };
     let orders: Orders = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    let keys = orders.folder.join("keys");
-    fs::create_dir_all(&keys).unwrap();
-    let store = Store::new(Arc::new(FolderStore(keys))).unwrap();
+    let keys = FolderStore::new(orders.folder.join("keys")).unwrap();
+    let store = Store::new(Arc::new(keys)).unwrap();
     let options = GlooOptions {
         timeout: Duration::from_secs(30),
         ..GlooOptions::default()
     };
     let group = ProcessGroup::gloo(&store, orders.rank, orders.size, &options).unwrap();
     let folder = orders.folder.join(format!("rank{}", orders.rank));
-    let host = recorder(Shelf::in_folder(&folder), None);
-    let ran = run_in_group(&orders.spec, &group, host, &orders.inputs, None, None);
+    let host = recorder(Shelf::in_folder(&folder), orders.stop_after);
+    let resume = orders.resume.as_deref();
+    let ran = run_in_group(&orders.spec, &group, host, &orders.inputs, resume, None);
     ran.outcome.unwrap();
     let metrics = serde_json::to_vec(&ran.host.metrics).unwrap();
     fs::write(folder.join("metrics.json"), metrics).unwrap();
@@ -345,6 +349,20 @@ pub(crate) fn run_gang(
     inputs: &BTreeMap<String, PathBuf>,
     size: usize,
 ) -> (Vec<MetricPoint>, PathBuf) {
+    run_gang_part(name, spec, folder, inputs, size, None, None)
+}
+
+/// The same from a checkpoint on, or with a stop after so many updates. Rank 0's folder holds `scratch/checkpoint.safetensors` at the end, and
+/// `step<N>.safetensors` for every checkpoint on the way.
+pub(crate) fn run_gang_part(
+    name: &str,
+    spec: &TaskSpec,
+    folder: &Path,
+    inputs: &BTreeMap<String, PathBuf>,
+    size: usize,
+    resume: Option<&Path>,
+    stop_after: Option<u64>,
+) -> (Vec<MetricPoint>, PathBuf) {
     fs::create_dir_all(folder).unwrap();
     let children: Vec<Child> = (0..size)
         .map(|rank| {
@@ -354,6 +372,8 @@ pub(crate) fn run_gang(
                 folder: folder.to_owned(),
                 rank,
                 size,
+                resume: resume.map(Path::to_owned),
+                stop_after,
             };
             let path = folder.join(format!("orders{rank}.json"));
             fs::write(&path, serde_json::to_vec(&orders).unwrap()).unwrap();
@@ -393,48 +413,5 @@ fn wait_for(mut children: Vec<Child>) {
             panic!("a rank ended with {failed:?} after {:?}", started.elapsed());
         }
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Keys as files, for ranks in several processes.
-struct FolderStore(PathBuf);
-
-impl FolderStore {
-    fn path(&self, key: &str) -> PathBuf {
-        self.0.join(Digest::of(key.as_bytes()).to_string())
-    }
-}
-
-impl StoreBackend for FolderStore {
-    fn set(&self, key: &str, value: &[u8]) -> Result<(), String> {
-        let path = self.path(key);
-        let aside = path.with_extension(std::process::id().to_string());
-        fs::write(&aside, value)
-            .and_then(|()| fs::rename(&aside, &path))
-            .map_err(|error| error.to_string())
-    }
-
-    fn get(&self, key: &str, timeout: Duration) -> Result<Vec<u8>, String> {
-        self.wait(&[key], timeout)?;
-        fs::read(self.path(key)).map_err(|error| error.to_string())
-    }
-
-    fn add(&self, key: &str, _: i64) -> Result<i64, String> {
-        Err(format!("nobody adds here (asked for {key})"))
-    }
-
-    fn check(&self, keys: &[&str]) -> Result<bool, String> {
-        Ok(keys.iter().all(|key| self.path(key).exists()))
-    }
-
-    fn wait(&self, keys: &[&str], timeout: Duration) -> Result<(), String> {
-        let started = Instant::now();
-        while !self.check(keys)? {
-            if started.elapsed() > timeout {
-                return Err(format!("{keys:?} did not appear"));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
     }
 }

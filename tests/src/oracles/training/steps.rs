@@ -9,7 +9,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 use train::{Features, Inputs, Layout, Learner, Optimizer, Targets, averaging_factor};
 use types::{
-    Architecture, AugmentationSettings, ModelSettings, OptimizerKind, OptimizerSettings,
+    Architecture, AugmentationSettings, ModelSettings, OptimizerKind, OptimizerSettings, Reduction,
     TeacherInit, TrainingSettings, TransformerSettings,
 };
 
@@ -51,15 +51,14 @@ pub(super) fn run(case: &Case, stage: u32) -> Result<()> {
     let mut totals = Vec::new();
     let mut factors = Vec::new();
     for step in 0..steps {
-        learner.begin_step();
+        learner.begin_step(per_step)?;
         factors.push(averaging_factor(step, settings.ema_factor));
         let mut statistics = Vec::new();
         for microbatch in 0..per_step {
             let batch = order[totals.len()];
             let inputs = inputs(case, stage, batch, learner.layout())?;
             let last = microbatch + 1 == per_step;
-            let scale = 1.0 / f64::from(per_step);
-            let learned = learner.learn(step, microbatch, &inputs, scale, last)?;
+            let learned = learner.learn(step, microbatch, &inputs, last)?;
             totals.push(learned.losses.total.detach());
             statistics.push(learned.statistics);
         }
@@ -223,6 +222,7 @@ fn training_settings(stage: u32, config: &Value) -> Result<TrainingSettings> {
         epochs: 1,
         microbatch: super::microbatch(config)?,
         microbatches_per_step: size(config, "accumulate_grad_batches")?,
+        reduction: Reduction::Ordered,
         loss: super::weights(overrides)?,
         self_supervised: super::consistency(overrides, stage)?,
         optimizer,
