@@ -7,8 +7,8 @@ use std::time::Duration;
 use control::{Action, Cluster, Input, RankReport, Record, Rejection, Report, StartRank, StopMode};
 use journal::Journal;
 use types::{
-    Digest, Failure, FailureClass, Fence, Incarnation, MetricPoint, Progress, Rank, TaskId,
-    TaskName, Timestamp, WorkerId,
+    Bug, Digest, Failure, FailureClass, Fence, Incarnation, MetricPoint, Progress, Rank, TaskId,
+    TaskName, Timestamp, WorkerId, planted,
 };
 
 use crate::pauses::Pauses;
@@ -197,9 +197,12 @@ struct Connection<L> {
 }
 
 /// What follows from inputs once they are in the journal, in order.
-enum Effect {
+enum Effect<L> {
     Act(Action),
     Tell(WorkerId, Told),
+    /// From here on the worker is spoken to on this connection.
+    Connect(WorkerId, Connection<L>),
+    HangUp(WorkerId, u64),
     Taken(Vec<Digest>),
     Then(Box<dyn FnOnce() + Send>),
 }
@@ -211,6 +214,9 @@ pub struct Clerk<L, W> {
     journal: Box<dyn Journal + Send>,
     world: W,
     greeting: Greeting,
+    /// The number of each worker's newest connection: what comes on older ones is not listened to.
+    current: BTreeMap<WorkerId, u64>,
+    /// Where effects go. They are performed later than inputs are taken, so this lags behind `current`.
     connections: BTreeMap<WorkerId, Connection<L>>,
     last_connection: u64,
     /// The newest report of each worker's current life.
@@ -220,7 +226,11 @@ pub struct Clerk<L, W> {
     progress: BTreeMap<TaskId, Progress>,
     pauses: Pauses,
     records: Vec<Record>,
-    effects: Vec<Effect>,
+    effects: Vec<Effect<L>>,
+    /// Curves or logs have grown since they were last brought to the disk.
+    unsynced: bool,
+    /// What they have grown by since the last commit is on the disk for good.
+    on_disk: bool,
     dirty: bool,
 }
 
@@ -247,6 +257,7 @@ impl<L: Line, W: World> Clerk<L, W> {
             journal,
             world,
             greeting,
+            current: BTreeMap::new(),
             connections: BTreeMap::new(),
             last_connection: 0,
             sequences: BTreeMap::new(),
@@ -255,6 +266,8 @@ impl<L: Line, W: World> Clerk<L, W> {
             pauses: Pauses::default(),
             records: Vec::new(),
             effects: Vec::new(),
+            unsynced: false,
+            on_disk: true,
             dirty: true,
         }
     }
@@ -343,9 +356,7 @@ impl<L: Line, W: World> Clerk<L, W> {
         self.input(now, hello)?;
         self.last_connection += 1;
         let number = self.last_connection;
-        // The stream of an older connection ends as its line goes.
-        self.connections
-            .insert(worker.clone(), Connection { number, line });
+        self.current.insert(worker.clone(), number);
         if self
             .sequences
             .get(&worker)
@@ -353,22 +364,28 @@ impl<L: Line, W: World> Clerk<L, W> {
         {
             self.sequences.insert(worker.clone(), (incarnation, 0));
         }
-        // Welcome comes first, whatever commands follow from the hello.
-        let welcome = Effect::Tell(
-            worker,
-            Told::Welcome(Greeting {
-                journal: self.cluster.began().unwrap_or_default(),
-                ..self.greeting
-            }),
-        );
-        self.effects.insert(effects_before, welcome);
+        // Welcome comes first, whatever commands follow from the hello; what was meant for an older connection went before.
+        // The stream of that one ends as its line goes.
+        let connect = Effect::Connect(worker.clone(), Connection { number, line });
+        let greeting = Greeting {
+            journal: self.cluster.began().unwrap_or_default(),
+            ..self.greeting
+        };
+        let welcome = Effect::Tell(worker, Told::Welcome(greeting));
+        if planted(Bug::WelcomeNotFirst) {
+            self.effects.insert(0, connect);
+            self.effects.push(welcome);
+            return Ok(number);
+        }
+        self.effects
+            .splice(effects_before..effects_before, [connect, welcome]);
         Ok(number)
     }
 
     /// A connection is gone.
     pub fn detached(&mut self, worker: &WorkerId, connection: u64) {
         if self.is_current(worker, connection) {
-            self.connections.remove(worker);
+            self.hang_up(worker);
             tracing::debug!("the connection of worker {worker} is gone");
         }
     }
@@ -412,18 +429,30 @@ impl<L: Line, W: World> Clerk<L, W> {
     /// When the journal could not be written: nothing was done. If [`journal::Error::may_pass`], call again later; nothing may
     /// be taken meanwhile that must not wait.
     pub fn commit(&mut self) -> Result<(), journal::Error> {
+        if planted(Bug::EffectsBeforeJournal) {
+            self.follow_up();
+        }
+        // First the points and lines that came before a checkpoint, then the checkpoint from which nobody makes them again.
+        if self.unsynced && !planted(Bug::RecordsNotSynced) {
+            self.on_disk &= self.world.sync_records();
+        }
+        self.unsynced = false;
         if !self.records.is_empty() {
             self.journal.append(&self.records)?;
             self.records.clear();
         }
-        let on_disk = self.world.sync_records();
-        let effects = std::mem::take(&mut self.effects);
-        self.perform_all(effects, on_disk);
+        self.follow_up();
+        self.on_disk = true;
         Ok(())
     }
 
+    fn follow_up(&mut self) {
+        let effects = std::mem::take(&mut self.effects);
+        self.perform_all(effects, self.on_disk);
+    }
+
     /// `on_disk`: whether what was taken of logs and curves is there for good.
-    fn perform_all(&mut self, effects: Vec<Effect>, on_disk: bool) {
+    fn perform_all(&mut self, effects: Vec<Effect<L>>, on_disk: bool) {
         for effect in effects {
             match effect {
                 Effect::Act(action) => self.perform(action),
@@ -433,16 +462,36 @@ impl<L: Line, W: World> Clerk<L, W> {
                     self.let_say_again(&worker);
                 }
                 Effect::Tell(worker, told) => self.tell(&worker, told),
+                Effect::Connect(worker, connection) => {
+                    self.connections.insert(worker, connection);
+                }
+                Effect::HangUp(worker, number) => self.forget_line(&worker, number),
                 Effect::Taken(artifacts) => self.world.taken(&artifacts),
                 Effect::Then(act) => act(),
             }
         }
     }
 
-    fn is_current(&self, worker: &WorkerId, connection: u64) -> bool {
-        self.connections
+    /// Listens to this worker no more until it comes back on a new connection, which it does at once if it lives.
+    fn hang_up(&mut self, worker: &WorkerId) {
+        if let Some(number) = self.current.remove(worker) {
+            self.effects.push(Effect::HangUp(worker.clone(), number));
+        }
+    }
+
+    fn forget_line(&mut self, worker: &WorkerId, number: u64) {
+        if self
+            .connections
             .get(worker)
-            .is_some_and(|current| current.number == connection)
+            .is_some_and(|connection| connection.number == number)
+        {
+            self.connections.remove(worker);
+        }
+    }
+
+    /// Whether this is the connection on which a worker is listened to.
+    pub fn is_current(&self, worker: &WorkerId, connection: u64) -> bool {
+        self.current.get(worker) == Some(&connection)
     }
 
     fn hear(&mut self, now: Timestamp, worker: WorkerId, said: Said) {
@@ -470,11 +519,14 @@ impl<L: Line, W: World> Clerk<L, W> {
                 what,
             } => {
                 if sequence > last {
-                    self.sequences
-                        .insert(worker.clone(), (incarnation, sequence));
                     match what {
                         SaidReport::Metrics(point) => {
-                            if !self.metric(fence, rank, point) {
+                            if let Err(error) = self.metric(fence, rank, point)
+                                && !planted(Bug::LostPointAcknowledged)
+                            {
+                                tracing::warn!(
+                                    "a point of attempt {fence} cannot be written: {error}"
+                                );
                                 self.let_say_again(&worker);
                                 return;
                             }
@@ -483,8 +535,13 @@ impl<L: Line, W: World> Clerk<L, W> {
                             self.report(now, (&worker, incarnation), fence, rank, what);
                         }
                     }
+                    self.sequences
+                        .insert(worker.clone(), (incarnation, sequence));
                 }
                 let up_to = sequence.max(last);
+                if planted(Bug::AckBeforeJournal) {
+                    self.tell(&worker, Told::ReportsTaken { up_to });
+                }
                 self.effects
                     .push(Effect::Tell(worker, Told::ReportsTaken { up_to }));
             }
@@ -539,24 +596,26 @@ impl<L: Line, W: World> Clerk<L, W> {
                 if let Err(rejection) = self.input(now, goodbye) {
                     tracing::debug!("{rejection}");
                 }
-                self.connections.remove(&worker);
+                self.hang_up(&worker);
             }
-        }
-    }
-
-    /// What a worker said is not on the disk: it keeps that, and says it again on its next connection. What was taken
-    /// already is taken again without any effect.
-    fn let_say_again(&mut self, worker: &WorkerId) {
-        self.connections.remove(worker);
-        if let Some((_, sequence)) = self.sequences.get_mut(worker) {
-            *sequence = 0;
         }
     }
 
     /// A worker that the core does not know (any more) has to say hello again, on a new connection.
     fn drop_connection(&mut self, worker: &WorkerId, rejection: &Rejection) {
         tracing::info!("{rejection}");
-        self.connections.remove(worker);
+        self.hang_up(worker);
+    }
+
+    /// What a worker said is not on the disk: it keeps that, and says it again on its next connection, for this one ends. What was
+    /// taken already is taken again without any effect.
+    fn let_say_again(&mut self, worker: &WorkerId) {
+        if let Some((_, sequence)) = self.sequences.get_mut(worker) {
+            *sequence = 0;
+        }
+        if let Some(number) = self.current.remove(worker) {
+            self.forget_line(worker, number);
+        }
     }
 
     fn report(
@@ -598,30 +657,29 @@ impl<L: Line, W: World> Clerk<L, W> {
         }
     }
 
-    /// Whether the point has its place, or needs none.
-    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) -> bool {
+    fn metric(&mut self, fence: Fence, rank: Rank, point: MetricPoint) -> io::Result<()> {
         let Some(task) = self.tasks.get(&fence).filter(|_| rank == Rank(0)) else {
-            return true;
+            return Ok(());
         };
-        let written = self.world.metric(&task.name, fence, point);
-        if let Err(error) = &written {
-            tracing::warn!("a point of the curves of {task} cannot be written: {error}");
-        }
-        written.is_ok()
+        self.unsynced = true;
+        self.world.metric(&task.name, fence, point)
     }
 
     fn logs(&mut self, worker: WorkerId, fence: Fence, rank: Rank, first: u64, lines: &[String]) {
         // Lines of an attempt that this journal does not know have no place: they are taken as read.
         let known = match self.tasks.get(&fence) {
             None => Ok(first + lines.len() as u64),
-            Some(task) => self.world.log(&task.name, fence, rank, first, lines),
+            Some(task) => {
+                self.unsynced = true;
+                self.world.log(&task.name, fence, rank, first, lines)
+            }
         };
         match known {
             Ok(lines) => {
                 let taken = Told::LogsTaken { fence, rank, lines };
                 self.effects.push(Effect::Tell(worker, taken));
             }
-            // Not acknowledged: the worker keeps them and sends them again on its next connection.
+            Err(_) if planted(Bug::LostLinesNotRepeated) => {}
             Err(error) => {
                 tracing::warn!("log lines of attempt {fence} cannot be written: {error}");
                 self.let_say_again(&worker);
@@ -680,7 +738,11 @@ impl<L: Line, W: World> Clerk<L, W> {
         };
         if !connection.line.tell(told) {
             tracing::warn!("worker {worker} takes nothing: its connection is dropped");
-            self.connections.remove(worker);
+            let number = connection.number;
+            self.forget_line(worker, number);
+            if self.is_current(worker, number) {
+                self.current.remove(worker);
+            }
         }
     }
 }

@@ -38,5 +38,7 @@ mod terminal;
 pub use clerk::{Clerk, Greeting, Line, Said, SaidReport, Told, World};
 pub use cli::main;
 pub use pauses::Pauses;
+pub use records::{RecordFiles, Records};
+pub use rendezvous::Rendezvous;
 pub use replay::replay;
 pub use submission::opening;

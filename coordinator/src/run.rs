@@ -20,7 +20,7 @@ use crate::exit;
 use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
 use crate::page::{self, PageWriter};
-use crate::records::Records;
+use crate::records::{OpenFiles, Records};
 use crate::rendezvous::Rendezvous;
 use crate::replay::replay;
 use crate::run_dir::RunDir;
@@ -95,7 +95,7 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
         journal: Box::new(journal),
         keeper: Arc::clone(&keeper),
         rendezvous: Arc::clone(&rendezvous),
-        records: Records::new(run_dir.clone()),
+        records: Records::new(run_dir.root(), OpenFiles::default()),
         greeting: Greeting {
             heartbeat: settings.heartbeat,
             lost_after: settings.lost_after,

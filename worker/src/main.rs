@@ -6,6 +6,11 @@ use clap::Parser;
 use worker::cli::{Cli, Other};
 use worker::{convert, evaluate, exit, predict, rank, supervisor, warden};
 
+const _: () = assert!(
+    !types::PLANTABLE,
+    "a program for users is never built with the feature \"planted\""
+);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.other, Some(Other::Rank))

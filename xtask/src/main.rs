@@ -17,6 +17,7 @@ mod fuzz;
 mod libtorch;
 mod oracles;
 mod shell;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Verb {
     DemoData(demo_data::Args),
     /// Fuzz the readers of outside files; needs the nightly compiler and cargo-fuzz
     Fuzz(fuzz::Args),
+    /// Play many seeds of the simulation: every kind of fault, every promise checked
+    Sim(sim::Args),
     /// Fetch the pinned libtorch into .libtorch/
     Libtorch(libtorch::Args),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Sim(args) => sim::run(&args),
         Verb::Libtorch(args) => libtorch::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -38,6 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "tests that need no libtorch",
         shell::cargo().args(runner).arg("--locked"),
     )?;
+    shell::step(
+        "planted bugs, each of which the simulation has to find",
+        shell::cargo()
+            .args(["test", "--locked", "-p", "simulation"])
+            .args(["--features", "planted", "--test", "planted"]),
+    )?;
     if !args.fast {
         // The whole-system tests start these.
         shell::step(

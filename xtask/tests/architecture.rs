@@ -62,6 +62,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // `artifact` for the seam that the disk in memory stands behind
     ("testkit", &["artifact", "control", "types"]),
+    // drives what is shipped under virtual time
+    (
+        "simulation",
+        &[
+            "artifact",
+            "control",
+            "coordinator",
+            "duty",
+            "journal",
+            "proto",
+            "testkit",
+            "types",
+        ],
+    ),
     // for the comparison with the reference's values, which runs every room's own code
     (
         "system-tests",

@@ -18,7 +18,7 @@ use types::Bytes;
 use crate::board::Snapshot;
 use crate::clerk::{Clerk, Greeting};
 use crate::clock::Clock;
-use crate::records::Records;
+use crate::records::{OpenFiles, Records};
 use crate::rendezvous::Rendezvous;
 use crate::sweeper::Sweeper;
 
@@ -40,7 +40,7 @@ pub(crate) struct Parts {
     pub(crate) journal: Box<dyn Journal + Send>,
     pub(crate) keeper: Arc<artifact::Keeper>,
     pub(crate) rendezvous: Arc<Rendezvous>,
-    pub(crate) records: Records,
+    pub(crate) records: Records<OpenFiles>,
     pub(crate) greeting: Greeting,
 }
 

@@ -8,7 +8,7 @@ use types::{Digest, Fence, Incarnation, MetricPoint, Rank, TaskName, WorkerId};
 use super::ToWorkerSender;
 use super::command::to_wire;
 use crate::clerk::{Line, Told, World};
-use crate::records::Records;
+use crate::records::{OpenFiles, Records};
 use crate::rendezvous::Rendezvous;
 use crate::sweeper::Sweeper;
 
@@ -17,7 +17,7 @@ pub(super) struct ShellWorld {
     pub(super) store: Arc<artifact::Store>,
     pub(super) sweeper: Sweeper,
     pub(super) rendezvous: Arc<Rendezvous>,
-    pub(super) records: Records,
+    pub(super) records: Records<OpenFiles>,
     pub(super) notices: mpsc::UnboundedSender<Arc<Action>>,
     pub(super) drained: watch::Sender<bool>,
 }

@@ -86,7 +86,11 @@ impl Writer {
         let path = &self.aside.path;
         let flushed = self.file.flush();
         flushed.map_err(self.store.trouble("writing", path, self.written))?;
-        let settled = self.store.disk().settle(path);
+        let settled = if types::planted(types::Bug::ArtifactNotSynced) {
+            Ok(())
+        } else {
+            self.store.disk().settle(path)
+        };
         settled.map_err(self.store.trouble("writing", path, self.written))?;
         self.store.appear(&found, path)?;
         self.aside.in_use = false;

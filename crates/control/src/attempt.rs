@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use types::{
-    Digest, Failure, FailureClass, Fence, Incarnation, Rank, RunId, SlotKind, TaskId, Timestamp,
-    WorkerId,
+    Bug, Digest, Failure, FailureClass, Fence, Incarnation, Rank, RunId, SlotKind, TaskId,
+    Timestamp, WorkerId, planted,
 };
 
 use crate::retry::{Decision, Rule, back_off};
@@ -185,6 +186,14 @@ impl State {
         if attempt.broken.is_none() {
             attempt.broken = Some(turn.now);
             attempt.stop_remaining(turn, StopMode::Now, StopReason::GangBroken);
+            if planted(Bug::SlotFreedEarly) {
+                for (seat, rank) in attempt.gang().into_iter().zip(0..) {
+                    let rank = Rank(rank);
+                    if let Some(worker) = self.touch(turn, &seat.worker) {
+                        worker.free(Occupant { fence, rank });
+                    }
+                }
+            }
         }
     }
 
@@ -292,6 +301,9 @@ impl State {
         let (id, index) = (attempt.run, attempt.task);
         let rule = Rule::of(failure.class);
         let mut decision = rule.decision;
+        if planted(Bug::BudgetPaysForWorkers) && decision == Decision::Free {
+            decision = Decision::Budget;
+        }
         if failure.class == FailureClass::Artifact
             && let Some(resumed) = attempt.resumed
         {
@@ -324,9 +336,13 @@ impl State {
         task.fruitless = task.fruitless.saturating_add(1);
         task.avoids.extend(suspect.map(|seat| seat.worker.clone()));
         let budget_left = settings.retry_budget.saturating_sub(task.budget_used);
-        let at = turn
-            .now
-            .after(back_off(&settings, rule.wait, task.fruitless));
+        let wait = back_off(&settings, rule.wait, task.fruitless);
+        let wait = if planted(Bug::BackOffForgotten) {
+            Duration::ZERO
+        } else {
+            wait
+        };
+        let at = turn.now.after(wait);
         self.enqueue(id, index, turn.now, at, Some(failure.clone()));
         turn.actions.push(Action::TaskRetried {
             task: name,

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use types::{Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId};
+use types::{Bug, Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId, planted};
 
 use crate::state::State;
 use crate::{
@@ -67,7 +67,7 @@ impl Cluster {
                 None
             };
             let actions = self.state.apply(now, input)?;
-            if starting {
+            if starting && !planted(Bug::LeasesNotRestarted) {
                 self.contact.workers.clear();
                 let last = LastHeard {
                     since: now,
@@ -253,6 +253,12 @@ impl Cluster {
 
     fn lease_end(&self, since: Timestamp) -> Timestamp {
         let settings = &self.state.settings;
+        if planted(Bug::LeaseShort) {
+            return since.after(settings.lost_after / 2);
+        }
+        if planted(Bug::MarginDropped) {
+            return since.after(settings.lost_after);
+        }
         since
             .after(settings.lost_after)
             .after(settings.lease_margin)

@@ -2,7 +2,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use types::{Fence, Rank, RunId, SlotKind, TaskId, TaskNode, Timestamp, WorkerId};
+use types::{Bug, Fence, Rank, RunId, SlotKind, TaskId, TaskNode, Timestamp, WorkerId, planted};
 
 use crate::attempt::{Attempt, Seat, SeatState};
 use crate::run::Phase;
@@ -300,7 +300,8 @@ impl State {
                     continue;
                 };
                 let taken = |other: &(RunId, usize, _, _)| other.2 == key;
-                if self.live_keys.contains_key(&key) || chosen.iter().any(taken) {
+                let same_work = self.live_keys.contains_key(&key) || chosen.iter().any(taken);
+                if same_work && !planted(Bug::SameWorkTwice) {
                     continue;
                 }
                 let node = &run.graph.tasks[index];
@@ -324,6 +325,11 @@ impl State {
         workers: &[WorkerId],
     ) {
         let slot = self.runs[&id].graph.tasks[index].kind.slot();
+        let workers = if planted(Bug::PartialGang) {
+            &workers[..1]
+        } else {
+            workers
+        };
         let fence = self.last_fence.next();
         self.last_fence = fence;
         let mut seats = Vec::with_capacity(workers.len());
@@ -350,7 +356,13 @@ impl State {
             seats,
             began: turn.now,
             started: None,
-            resumed: self.newest_checkpoint(&key),
+            resumed: if planted(Bug::CheckpointOfAnotherKey) {
+                self.checkpoints
+                    .values()
+                    .find_map(|kept| kept.last().copied())
+            } else {
+                self.newest_checkpoint(&key)
+            },
             outputs: None,
             stop: None,
             broken: None,

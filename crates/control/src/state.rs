@@ -2,7 +2,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use types::{Digest, Fence, Incarnation, RunId, SlotKind, TaskId, Timestamp, WorkerId};
+use types::{
+    Bug, Digest, Fence, Incarnation, RunId, SlotKind, TaskId, Timestamp, WorkerId, planted,
+};
 
 use crate::attempt::Attempt;
 use crate::run::Run;
@@ -222,8 +224,10 @@ impl State {
     /// When [`Input::Tick`] has something to do next.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
         let back_off = self.backing_off.first().map(|(at, _, _)| *at);
+        let back_off = back_off.filter(|_| !planted(Bug::BackOffNotWoken));
         let gather = Some(self.gather_until).filter(|_| !self.ready.is_empty());
         let graces = self.attempts.values().filter_map(|attempt| attempt.broken);
+        let graces = graces.filter(|_| !planted(Bug::GraceNotWoken));
         let graces = graces.map(|since| since.after(self.settings.cause_grace));
         graces
             .chain(back_off)

@@ -1,4 +1,4 @@
-use types::{Failure, FailureClass, Fence, Incarnation, Rank, SlotKind, WorkerId};
+use types::{Bug, Failure, FailureClass, Fence, Incarnation, Rank, SlotKind, WorkerId, planted};
 
 use crate::attempt::SeatState;
 use crate::state::{State, Turn};
@@ -234,7 +234,9 @@ impl State {
             let Some(worker) = self.touch(turn, name) else {
                 return;
             };
-            worker.slot_mut(rank.slot).get_or_insert(occupant);
+            if !planted(Bug::StrangersIgnored) {
+                worker.slot_mut(rank.slot).get_or_insert(occupant);
+            }
             let incarnation = worker.incarnation;
             turn.actions.push(Action::StopRank {
                 worker: name.clone(),

@@ -216,6 +216,11 @@ impl Attempt {
         &self.assignment
     }
 
+    /// Its process runs, as far as known.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running { .. })
+    }
+
     /// Its end has been reported; nothing of it is left.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ended)

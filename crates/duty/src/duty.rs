@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use types::{Failure, FailureClass, Fence, Rank, SlotKind, Timestamp};
+use types::{Bug, Failure, FailureClass, Fence, Rank, SlotKind, Timestamp, planted};
 
 use crate::assignment::{Assignment, ProgressNote, Report, StopMode};
 use crate::attempt::{Attempt, Deed, Effect, Happening, Limits};
 use crate::lease::Lease;
 use crate::outbox::{Numbered, Outbox};
+use crate::protocol::Command;
 
 /// Everything that a supervisor can learn.
 #[derive(Debug, Clone)]
@@ -149,6 +150,9 @@ impl Duty {
     /// The ranks of this worker: running ones, and ended ones whose end has not been acknowledged.
     #[must_use]
     pub fn held(&self) -> Vec<Held> {
+        if planted(Bug::HeldForgotten) {
+            return Vec::new();
+        }
         let mut held: BTreeMap<Fence, (Rank, SlotKind)> = self.outbox.unreported_ends();
         held.extend(self.attempts.iter().map(|(fence, attempt)| {
             let assignment = attempt.assignment();
@@ -157,6 +161,12 @@ impl Duty {
         held.into_iter()
             .map(|(fence, (rank, slot))| Held { fence, rank, slot })
             .collect()
+    }
+
+    /// Whether there are reports that the coordinator has not acknowledged.
+    #[must_use]
+    pub fn owes_reports(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// What a live attempt is about; none if it is over.
@@ -175,14 +185,20 @@ impl Duty {
                 self.attached = true;
                 self.lease.set_length(lost_after);
                 self.lease.renew(now);
-                self.outbox.rewind();
+                if !planted(Bug::OutboxNotRewound) {
+                    self.outbox.rewind();
+                }
                 actions.extend(self.quarantined.clone().map(Action::Quarantined));
                 if self.leaving.is_some() {
                     actions.push(Action::Draining);
                 }
+                self.tell_lease(now, &mut actions);
             }
             Input::Detached => self.attached = false,
-            Input::Heard { sent_at } => self.lease.renew(sent_at),
+            Input::Heard { sent_at } => {
+                self.lease.renew(sent_at);
+                self.tell_lease(now, &mut actions);
+            }
             Input::Acknowledged { up_to } => self.outbox.acknowledge(up_to),
             Input::Start(assignment) => self.start(now, &assignment, &mut actions),
             Input::Refuse {
@@ -224,6 +240,19 @@ impl Duty {
         }
         self.go_if_done(now, &mut actions);
         actions
+    }
+
+    /// A rank has to end when the lease does even if this worker stands still and cannot kill it, so each one keeps it, too.
+    fn tell_lease(&self, now: Timestamp, actions: &mut Vec<Action>) {
+        let left = self.lease.left(now);
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let running = self.attempts.iter().filter(|(_, rank)| rank.is_running());
+        if !planted(Bug::RankLeaseForgotten) {
+            actions.extend(running.map(|(&fence, _)| Action::Rank {
+                fence,
+                deed: Deed::Tell(Command::Lease { left_ms }),
+            }));
+        }
     }
 
     fn start(&mut self, now: Timestamp, assignment: &Arc<Assignment>, actions: &mut Vec<Action>) {
@@ -281,8 +310,12 @@ impl Duty {
         let Some(attempt) = self.attempts.get_mut(&fence) else {
             return;
         };
+        let launched = matches!(happening, Happening::Launched(Ok(())));
         let effects = attempt.apply(now, happening);
         self.pass_on(fence, effects, actions);
+        if launched {
+            self.tell_lease(now, actions);
+        }
         if self.attempts.get(&fence).is_some_and(Attempt::is_over) {
             self.attempts.remove(&fence);
         }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use types::Timestamp;
+use types::{Bug, Timestamp, planted};
 
 /// The lease of one worker (ARCHITECTURE.md, "The core"): when the last heartbeat that the coordinator acknowledged was *sent* so
 /// long ago, every rank must have been stopped. Counting from sending keeps it on the safe side of the coordinator's
@@ -24,7 +24,11 @@ impl Lease {
 
     /// The coordinator has said how long it is.
     pub(crate) fn set_length(&mut self, lost_after: Duration) {
-        self.lost_after = lost_after;
+        self.lost_after = if planted(Bug::WorkerLeaseLong) {
+            lost_after * 2
+        } else {
+            lost_after
+        };
     }
 
     /// The coordinator has heard what was sent at `sent_at`.
@@ -39,6 +43,11 @@ impl Lease {
                 .lost_after
                 .saturating_sub(MARGIN)
                 .max(self.lost_after / 2)
+    }
+
+    /// How long ranks may still live if nothing more is heard.
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
+        self.lost_after.saturating_sub(self.silence(now))
     }
 
     /// How long nothing has been heard.
@@ -60,6 +69,8 @@ mod tests {
         lease.renew(Timestamp(50_000)); // an old answer that comes late takes nothing back
         assert!(!lease.is_over(Timestamp(217_999)));
         assert!(lease.is_over(Timestamp(218_000)));
+        assert_eq!(lease.left(Timestamp(218_000)), Duration::from_secs(2));
+        assert_eq!(lease.left(Timestamp(230_000)), Duration::ZERO);
         lease.set_length(Duration::from_secs(1));
         assert!(lease.is_over(Timestamp(100_500)));
         assert!(!lease.is_over(Timestamp(100_499)));

@@ -7,10 +7,12 @@
 
 mod assignment;
 mod attempt;
+mod backoff;
 mod duty;
 mod ending;
 mod exit;
 mod lease;
+mod life;
 mod outbox;
 mod pace;
 pub mod protocol;
@@ -19,7 +21,9 @@ mod samples;
 
 pub use assignment::{Assignment, ProgressNote, Report, StopMode};
 pub use attempt::{Deed, Happening, Limits, Upload};
+pub use backoff::Backoff;
 pub use duty::{Action, Duty, Held, Input};
 pub use exit::Exit;
+pub use life::next_incarnation;
 pub use outbox::Numbered;
 pub use pace::{HangLimits, PULSE};

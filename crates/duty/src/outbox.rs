@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use types::{Fence, Rank, SlotKind};
+use types::{Bug, Fence, Rank, SlotKind, planted};
 
 use crate::assignment::Report;
 
@@ -78,6 +78,9 @@ impl Outbox {
     /// A new connection: what was not acknowledged is sent again.
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
+        if planted(Bug::SequencesReset) {
+            self.last_sequence = 0;
+        }
     }
 
     /// The next report to send, as long as not too many are on their way.

@@ -17,6 +17,11 @@ pub enum Command {
     Start(Box<Start>),
     /// Hand over a checkpoint after this step and end. Ranks agree among themselves which step that is.
     Stop,
+    /// How long the rank may live unless it hears this again: its worker's lease, for the case that the worker itself stands still.
+    Lease {
+        /// From now on.
+        left_ms: u64,
+    },
     /// The answer to a [`Message::Store`].
     StoreReply {
         /// The `request` of the question.

@@ -291,7 +291,10 @@ impl Write for File {
                 "the machine has crashed since it was opened",
             ));
         }
-        let free = state.capacity.saturating_sub(state.used());
+        let free = match state.capacity {
+            u64::MAX => u64::MAX,
+            capacity => capacity.saturating_sub(state.used()),
+        };
         let taken = bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX));
         if taken == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::StorageFull.into());

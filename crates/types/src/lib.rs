@@ -9,6 +9,7 @@ mod digest;
 mod duration;
 mod failure;
 mod ids;
+mod planted;
 mod progress;
 mod scores;
 mod shown;
@@ -30,6 +31,9 @@ pub use ids::{
     Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp,
     WorkerId,
 };
+#[cfg(feature = "planted")]
+pub use planted::plant;
+pub use planted::{Bug, PLANTABLE, planted};
 pub use progress::{MetricPoint, Progress, ProgressUnit, Section};
 pub use scores::{
     BoxSettings, ClassScore, Estimate, EventScores, PostProcessing, RocCurve, ScoreReport,

@@ -6,6 +6,7 @@
 
 mod gang;
 mod host;
+mod lease;
 mod panics;
 mod pipe;
 mod probe;

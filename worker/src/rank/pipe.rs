@@ -14,12 +14,14 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout, getpgrp};
 
+use super::lease::RankLease;
 use crate::exit;
 
 /// The connection to the worker.
 pub(super) struct Pipe {
     writer: Mutex<File>,
     stop: AtomicBool,
+    lease: RankLease,
     next_request: AtomicU64,
     questions: Mutex<BTreeMap<u64, SyncSender<StoreAnswer>>>,
 }
@@ -38,6 +40,7 @@ impl Pipe {
         let pipe = Arc::new(Self {
             writer: Mutex::new(output),
             stop: AtomicBool::new(false),
+            lease: RankLease::default(),
             next_request: AtomicU64::new(1),
             questions: Mutex::default(),
         });
@@ -48,6 +51,16 @@ impl Pipe {
                 for line in lines.map_while(Result::ok) {
                     listener.obey(&line);
                 }
+                end_as_orphan();
+            })?;
+        let keeper = Arc::clone(&pipe);
+        thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || {
+                keeper.lease.wait_for_its_end();
+                tracing::error!(
+                    "the worker has stood still for the whole lease: this rank's task may be somebody else's by now"
+                );
                 end_as_orphan();
             })?;
         let beating = Arc::downgrade(&pipe);
@@ -68,6 +81,7 @@ impl Pipe {
     fn obey(&self, line: &str) {
         match serde_json::from_str(line) {
             Ok(Command::Stop) => self.stop.store(true, Ordering::Release),
+            Ok(Command::Lease { left_ms }) => self.lease.renew(left_ms),
             Ok(Command::StoreReply { request, answer }) => {
                 if let Some(asker) = self.questions().remove(&request) {
                     let _ = asker.send(answer); // who asked may have given up

@@ -2,7 +2,8 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use types::{Fence, Rank};
+use duty::next_incarnation;
+use types::{Fence, Incarnation, Rank, Timestamp};
 
 /// A worker's folder: `cache/` (artifacts), `ranks/` (files of running ranks), `logs/` (those of ranks until they are delivered).
 #[derive(Debug)]
@@ -50,6 +51,26 @@ impl WorkFolder {
             fs::create_dir_all(&folder).map_err(failed)?;
         }
         Ok(Self { root, _lock: lock })
+    }
+
+    /// The number of the life that begins now: larger than that of any life before in this folder.
+    pub(crate) fn new_life(&self, now: Timestamp) -> Result<Incarnation, FolderError> {
+        let path = self.root.join("life");
+        let failed = |source| FolderError::Io {
+            path: path.clone(),
+            source,
+        };
+        let last = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().ok().map(Incarnation),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        let life = next_incarnation(now, last);
+        let aside = path.with_extension("new");
+        fs::write(&aside, life.to_string())
+            .and_then(|()| fs::rename(&aside, &path))
+            .map_err(failed)?;
+        Ok(life)
     }
 
     /// Where artifacts are kept.
@@ -157,6 +178,16 @@ impl Drop for RankFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_life_is_newer_than_the_last_one_even_if_the_clock_was_set_back() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = WorkFolder::open(temporary.path().join("w")).unwrap();
+        let live = |now| folder.new_life(Timestamp(now)).unwrap();
+        assert_eq!(live(7_000), Incarnation(7_000));
+        assert_eq!(live(2_000), Incarnation(7_001));
+        assert_eq!(live(9_000), Incarnation(9_000));
+    }
 
     #[test]
     fn a_folder_serves_one_worker_and_begins_clean() {

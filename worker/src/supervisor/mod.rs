@@ -99,7 +99,12 @@ fn assemble(
     let cache = Cache::open(folder.cache(), settings.cache_limit);
     let cache = Arc::new(cache.context("cannot open the worker's cache")?);
     let clock = Clock::new();
-    let coordinator = Arc::new(Link::open(&settings, clock, teller.clone())?);
+    let coordinator = Arc::new(Link::open(
+        &settings,
+        clock,
+        folder.new_life(clock.now())?,
+        teller.clone(),
+    )?);
     let transfer = Arc::new(Transfer::new(coordinator.clone(), cache));
     let channel = (teller, occurrences);
     Ok(Shell::new(

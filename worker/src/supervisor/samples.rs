@@ -54,10 +54,11 @@ pub(crate) fn settings(folder: &Path) -> Settings {
 }
 
 /// A rank that is a shell script. It begins with its start command in `$start`, and the folders named there in `$handover`
-/// and `$scratch`.
+/// and `$scratch`; `hear NAME` puts the next command into `$NAME`, but for what is said of the lease.
 pub(crate) fn script(text: &str) -> ProcessStarter {
     let script = format!(
         r#"read -r start
+        hear() {{ while read -r line; do case "$line" in *'"lease"'*) ;; *) eval "$1=\$line"; return 0;; esac; done; return 1; }}
         handover=${{start#*\"handover\":\"}} handover=${{handover%%\"*}}
         scratch=${{start#*\"scratch\":\"}} scratch=${{scratch%%\"*}}
         {text}"#

@@ -168,7 +168,7 @@ async fn an_input_that_nobody_has_is_a_failure_with_its_name() {
 async fn while_the_coordinator_is_away_the_rank_works_on_and_nothing_is_lost() {
     let worker = Worker::with_rank(
         r#"echo '{"says":"met"}'
-        read -r go
+        hear go
         echo before > "$handover/c"; echo "{\"says\":\"checkpoint\",\"step\":1,\"file\":\"$handover/c\"}"
         for step in 1 2 3; do
             echo "{\"says\":\"metrics\",\"step\":$step,\"values\":{}}"; echo "step $step" >&2
@@ -215,7 +215,7 @@ async fn every_log_line_arrives_once_and_in_order() {
         r#"echo '{"says":"met"}'
         i=0; while [ $i -lt 3000 ]; do echo "line $i" >&2; i=$((i+1)); done
         echo "not a message"
-        read -r never"#,
+        hear never"#,
     );
     let mut connection = worker.connect().await;
     connection.say(start(assignment(1, 0))).await;
@@ -246,7 +246,7 @@ async fn every_log_line_arrives_once_and_in_order() {
 async fn a_stop_in_order_hands_in_a_checkpoint() {
     let worker = Worker::with_rank(
         r#"echo '{"says":"met"}'
-        read -r stop
+        hear stop
         case $stop in *stop*) ;; *) exit 1;; esac
         echo saved > "$handover/c"; echo "{\"says\":\"checkpoint\",\"step\":5,\"file\":\"$handover/c\"}"
         echo '{"says":"stopped"}'"#,
@@ -271,9 +271,9 @@ async fn a_stop_in_order_hands_in_a_checkpoint() {
 async fn ranks_ask_their_gangs_store_through_the_worker() {
     let worker = Worker::with_rank(
         r#"echo '{"says":"store","request":1,"ask":{"ask":"set","key":"0","value":[104,105]}}'
-        read -r done; echo "$done" >&2
+        hear done; echo "$done" >&2
         echo '{"says":"store","request":2,"ask":{"ask":"get","key":"0","timeout_ms":1000}}'
-        read -r value; echo "$value" >&2
+        hear value; echo "$value" >&2
         echo '{"says":"stopped"}'"#,
     );
     let mut connection = worker.connect().await;

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use artifact::Store;
+use duty::Backoff;
 use rand::RngExt;
 use types::{Digest, Failure, FailureClass};
 
@@ -119,13 +119,13 @@ impl<'a> Trouble<'a> {
         let class = match error {
             DepotError::Away(_) => {
                 tracing::debug!("{} artifact {}: {error}", self.doing, self.digest.short());
-                self.pause.wait().await;
+                wait(&mut self.pause).await;
                 return Ok(());
             }
             DepotError::NoRoom(reason) => {
                 self.waits = true;
                 (self.told)(Some(reason));
-                self.pause.wait().await;
+                wait(&mut self.pause).await;
                 return Ok(());
             }
             DepotError::Missing(_) | DepotError::Refused(_) => FailureClass::Artifact,
@@ -142,31 +142,10 @@ impl<'a> Trouble<'a> {
     }
 }
 
-/// Growing pauses with a random part, so that many workers do not come back all at once.
-#[derive(Debug)]
-pub(crate) struct Backoff {
-    next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            next: Duration::from_millis(100),
-        }
-    }
-}
-
-impl Backoff {
-    pub(crate) async fn wait(&mut self) {
-        const LONGEST: Duration = Duration::from_secs(3);
-        let jitter = rand::rng().random_range(0.5..1.0);
-        tokio::time::sleep(self.next.mul_f64(jitter)).await;
-        self.next = (self.next * 2).min(LONGEST);
-    }
-
-    pub(crate) fn reset(&mut self) {
-        *self = Self::default();
-    }
+/// Waits as long as this says, with a part that is drawn.
+pub(crate) async fn wait(backoff: &mut Backoff) {
+    let jitter = rand::rng().random_range(0.5..1.0);
+    tokio::time::sleep(backoff.pause(jitter)).await;
 }
 
 /// Whether an artifact is here as it should be.

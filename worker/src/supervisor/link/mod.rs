@@ -21,13 +21,14 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use types::{Digest, Incarnation};
 
+use duty::Backoff;
 use duty::protocol::{StoreAnswer, StoreAsk};
 
 use super::clock::Clock;
 use super::coordinator::{Asker, Boxed, Coordinator, DepotError};
 use super::settings::Settings;
 use super::shell::Occurrence;
-use super::transfer::Backoff;
+use super::transfer::wait;
 
 /// Shows the cluster's secret, if there is one.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ impl Link {
     pub(crate) fn open(
         settings: &Settings,
         clock: Clock,
+        incarnation: Incarnation,
         teller: mpsc::Sender<Occurrence>,
     ) -> Result<Self> {
         /// A cut cable shows within ten seconds, well inside the lease.
@@ -84,7 +86,7 @@ impl Link {
         let credentials = Credentials(settings.token.clone());
         let who = Arc::new(Who {
             settings: settings.clone(),
-            incarnation: Incarnation(clock.now().0),
+            incarnation,
             clock,
         });
         let (close, closed) = watch::channel(false);
@@ -186,7 +188,7 @@ async fn ask_store(
                 ),
             };
         }
-        pause.wait().await;
+        wait(&mut pause).await;
     }
 }
 

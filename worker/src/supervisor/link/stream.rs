@@ -2,6 +2,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duty::Backoff;
 use duty::protocol::Device;
 use proto::PROTOCOL;
 use proto::v1;
@@ -14,7 +15,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::super::coordinator::{Opening, Uplink};
 use super::super::shell::Occurrence;
-use super::super::transfer::Backoff;
+use super::super::transfer::wait;
 use super::wire::{downlink_from_wire, held_to_wire, message, uplink_to_wire};
 use super::{Service, Who};
 
@@ -73,7 +74,7 @@ pub(super) async fn keep_open(
                 }
             }
         }
-        pause.wait().await;
+        wait(&mut pause).await;
     }
     let _ = close.send(true); // nobody may be waiting for it
 }

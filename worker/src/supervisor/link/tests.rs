@@ -303,9 +303,9 @@ async fn a_task_runs_over_the_wire_from_input_to_goodbye() {
         &server,
         Some(token),
         r#"echo '{"says":"store","request":1,"ask":{"ask":"set","key":"0","value":[1,2]}}'
-        read -r done
+        hear done
         echo '{"says":"store","request":2,"ask":{"ask":"get","key":"0","timeout_ms":1000}}'
-        read -r value
+        hear value
         case $value in *'[1,2]'*) ;; *) exit 9;; esac
         echo '{"says":"met"}'
         input=${start#*\"logits\":\"}; cp "${input%%\"*}" "$scratch/out"
