@@ -153,6 +153,7 @@ fn spec(data: DataSettings) -> TrainSpec {
                 unlabeled: 1,
             },
             microbatches_per_step: 1,
+            reduction: Reduction::Ordered,
             loss: LossWeights {
                 maestro: 0.5,
                 strong: 0.25,
@@ -189,6 +190,7 @@ fn spec(data: DataSettings) -> TrainSpec {
                 ..AugmentationSettings::OFF
             },
         },
+        world_size: None,
         validation: None,
         runtime: RuntimeSettings {
             checkpoint_every_steps: EVERY as u64,
