@@ -518,23 +518,26 @@ impl<L: Line, W: World> Clerk<L, W> {
                 rank,
                 what,
             } => {
-                if sequence > last {
-                    match what {
-                        SaidReport::Metrics(point) => {
-                            if let Err(error) = self.metric(fence, rank, point)
-                                && !planted(Bug::LostPointAcknowledged)
-                            {
-                                tracing::warn!(
-                                    "a point of attempt {fence} cannot be written: {error}"
-                                );
-                                self.let_say_again(&worker);
-                                return;
-                            }
+                let is_new = sequence > last;
+                match what {
+                    SaidReport::Metrics(point) => {
+                        if is_new
+                            && let Err(error) = self.metric(fence, rank, point)
+                            && !planted(Bug::LostPointAcknowledged)
+                        {
+                            tracing::warn!("a point of attempt {fence} cannot be written: {error}");
+                            self.let_say_again(&worker);
+                            return;
                         }
-                        SaidReport::Rank(what) => {
+                    }
+                    // An end counts again where the worker has named that rank in a hello since: only this frees its slot.
+                    SaidReport::Rank(what) => {
+                        if is_new || what.is_end() {
                             self.report(now, (&worker, incarnation), fence, rank, what);
                         }
                     }
+                }
+                if is_new {
                     self.sequences
                         .insert(worker.clone(), (incarnation, sequence));
                 }

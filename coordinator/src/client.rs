@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use proto::v1::users_client::UsersClient;
 use proto::{Token, v1};
+use rand::RngExt;
 use tokio_stream::StreamExt;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +22,10 @@ use crate::status_table;
 /// How long a connection, and then an answer, may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// How long a call is repeated, and the pauses between.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A task, run or worker that the coordinator does not know.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +112,12 @@ impl Client {
             task: name.to_owned(),
             run,
         };
-        let answer = self.connect().await?.explain(limited(request)).await;
+        let answer = self
+            .insist(|mut users| {
+                let request = limited(request.clone());
+                async move { users.explain(request).await }
+            })
+            .await?;
         let reply = match answer {
             Ok(reply) => reply.into_inner(),
             Err(status) => return Err(self.refused(status, run, name).await),
@@ -170,10 +180,17 @@ impl Client {
     /// When the coordinator cannot be reached, does not know the task, or it has not failed.
     pub(crate) async fn retry(&self, task: &str) -> Result<()> {
         let (run, name) = split(task)?;
-        let request = limited(v1::RetryRequest {
+        let request = v1::RetryRequest {
             task: name.to_owned(),
-        });
-        if let Err(status) = self.connect().await?.retry(request).await {
+            call: Some(new_call()),
+        };
+        let answer = self
+            .insist(|mut users| {
+                let request = limited(request.clone());
+                async move { users.retry(request).await }
+            })
+            .await?;
+        if let Err(status) = answer {
             return Err(self.refused(status, run, name).await);
         }
         print(&format!("{name} is tried again\n"));
@@ -185,11 +202,16 @@ impl Client {
     /// # Errors
     /// When the coordinator cannot be reached, does not know the run, or it has ended.
     pub(crate) async fn cancel(&self, run: Option<u64>) -> Result<()> {
+        let request = v1::CancelRequest {
+            run,
+            call: Some(new_call()),
+        };
         let reply = self
-            .connect()
-            .await?
-            .cancel(limited(v1::CancelRequest { run }))
-            .await;
+            .insist(|mut users| {
+                let request = limited(request.clone());
+                async move { users.cancel(request).await }
+            })
+            .await?;
         let run = reply
             .map_err(|status| self.failed(&status))?
             .into_inner()
@@ -205,10 +227,17 @@ impl Client {
     /// # Errors
     /// When the coordinator cannot be reached or does not know the worker.
     pub(crate) async fn drain(&self, worker: &str) -> Result<()> {
-        let request = limited(v1::DrainRequest {
+        let request = v1::DrainRequest {
             worker: worker.to_owned(),
-        });
-        match self.connect().await?.drain(request).await {
+            call: Some(new_call()),
+        };
+        let answer = self
+            .insist(|mut users| {
+                let request = limited(request.clone());
+                async move { users.drain(request).await }
+            })
+            .await?;
+        match answer {
             Ok(_) => {
                 print(&format!(
                     "worker {worker} gets nothing new, and its ranks stop after a checkpoint\n"
@@ -225,6 +254,35 @@ impl Client {
                 Err(WrongName(unknown("worker", worker, known.collect())).into())
             }
             Err(status) => Err(self.failed(&status)),
+        }
+    }
+
+    /// Calls until there is an answer: a coordinator that is being started again is waited for, one that was never there is not.
+    /// Every call that comes here may be repeated: it only asks, or carries a number.
+    async fn insist<T, F>(
+        &self,
+        call: impl Fn(Service) -> F,
+    ) -> Result<std::result::Result<tonic::Response<T>, Status>>
+    where
+        F: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
+    {
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut users = self.connect().await?;
+        loop {
+            match call(users.clone()).await {
+                Err(status) if is_away(&status) && began.elapsed() < PATIENCE => {}
+                answer => return Ok(answer),
+            }
+            loop {
+                tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                match self.connect().await {
+                    Ok(again) => break users = again,
+                    Err(_) if began.elapsed() < PATIENCE => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
     }
 
@@ -254,10 +312,11 @@ impl Client {
 
     async fn ask_status(&self, run: Option<u64>) -> Result<v1::StatusReply> {
         let reply = self
-            .connect()
-            .await?
-            .status(limited(v1::StatusRequest { run }))
-            .await;
+            .insist(|mut users| {
+                let request = limited(v1::StatusRequest { run });
+                async move { users.status(request).await }
+            })
+            .await?;
         reply.map(tonic::Response::into_inner).map_err(|status| {
             match (is_wrong_name(&status), run) {
                 (true, Some(run)) => {
@@ -314,6 +373,19 @@ fn split(task: &str) -> Result<(Option<u64>, &str), WrongName> {
 
 fn is_wrong_name(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::InvalidArgument)
+}
+
+/// Whether the coordinator may answer the next time: it is ending, being started again, or the way to it broke.
+fn is_away(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded
+    )
+}
+
+/// So that a call that is repeated counts once.
+fn new_call() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
 }
 
 fn limited<T>(message: T) -> Request<T> {

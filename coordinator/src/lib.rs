@@ -35,6 +35,20 @@ mod submission;
 mod sweeper;
 mod terminal;
 
+// The worker of `tests/wire`, for the tests that need the coordinator in their own process.
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+#[path = "../tests/wire/fake_worker.rs"]
+#[allow(dead_code, reason = "the tests of the wire use the rest")]
+mod fake_worker;
+#[cfg(test)]
+#[path = "../tests/wire/reach.rs"]
+mod reach;
+#[cfg(test)]
+#[path = "../tests/wire/small_plan.rs"]
+mod small_plan;
+
 pub use clerk::{Clerk, Greeting, Line, Said, SaidReport, Told, World};
 pub use cli::main;
 pub use pauses::Pauses;

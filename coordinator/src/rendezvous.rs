@@ -1,15 +1,23 @@
-//! The keys by which the ranks of one attempt find each other. They live in memory, for as long as their attempt does.
+//! The keys by which the ranks of one attempt find each other. They live for as long as their attempt does, also over the end of
+//! this process: every question that changed something is kept in a file until the attempt is over.
 
-use std::collections::BTreeMap;
+mod log;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+use control::Cluster;
 use proto::v1;
 use proto::v1::store_reply::Answer;
 use proto::v1::store_request::Ask;
 use tokio::sync::watch;
 use tonic::Status;
 use types::{Bug, Fence, Incarnation, Rank, WorkerId, planted};
+
+use log::Log;
 
 /// Bytes of a key.
 const LONGEST_KEY: usize = 1024;
@@ -22,9 +30,29 @@ const MOST_BYTES: usize = 256 * 1024 * 1024;
 /// Changes of one rank whose answers are kept for when it asks again; only its latest questions can be on their way.
 const REMEMBERED: usize = 1024;
 
+/// Who sits where in a gang.
+pub(crate) type Seats = Vec<(Rank, WorkerId, Incarnation)>;
+
+/// The attempts of a cluster that are live.
+pub(crate) fn live_gangs(cluster: &Cluster) -> Vec<(Fence, Seats)> {
+    let runs = cluster.runs();
+    let tasks = runs.iter().flat_map(|run| cluster.tasks(run.run));
+    let attempts = tasks.flat_map(|task| task.attempts);
+    attempts
+        .filter(|attempt| attempt.ended.is_none())
+        .map(|attempt| {
+            let seats = attempt.gang.into_iter();
+            let seats = seats.map(|seat| (seat.rank, seat.worker, seat.incarnation));
+            (attempt.fence, seats.collect())
+        })
+        .collect()
+}
+
 /// The rendezvous stores of all live attempts.
 #[derive(Debug, Default)]
 pub struct Rendezvous {
+    /// None keeps them in memory alone.
+    folder: Option<PathBuf>,
     gangs: Mutex<BTreeMap<Fence, Arc<Gang>>>,
 }
 
@@ -41,19 +69,60 @@ struct Board {
     bytes: usize,
     done: BTreeMap<Rank, BTreeMap<u64, Answer>>,
     closed: bool,
+    /// None where it cannot be written.
+    log: Option<Log>,
 }
 
 impl Rendezvous {
+    /// The stores of these attempts, each with what its ranks had told an earlier life of the coordinator. So a meeting goes on
+    /// where it was, and nobody is turned away before its worker is back.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub(crate) fn reopen(folder: PathBuf, live: Vec<(Fence, Seats)>) -> Result<Self> {
+        let failed = || format!("the rendezvous keys in {}", folder.display());
+        std::fs::create_dir_all(&folder).with_context(failed)?;
+        let rendezvous = Self {
+            folder: Some(folder.clone()),
+            gangs: Mutex::default(),
+        };
+        let known: BTreeSet<PathBuf> = live
+            .iter()
+            .map(|(fence, _)| folder.join(fence.to_string()))
+            .collect();
+        for entry in std::fs::read_dir(&folder).with_context(failed)? {
+            let path = entry.with_context(failed)?.path();
+            if !known.contains(&path) {
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        for (fence, seats) in live {
+            rendezvous.open(fence, seats);
+        }
+        Ok(rendezvous)
+    }
+
     /// An attempt has begun: its ranks may meet. What an attempt that is open already has stays as it is.
-    pub fn open(&self, fence: Fence, ranks: Vec<(Rank, WorkerId, Incarnation)>) {
+    pub fn open(&self, fence: Fence, ranks: Seats) {
         self.gangs().entry(fence).or_insert_with(|| {
             let seats = ranks
                 .into_iter()
                 .map(|(rank, worker, incarnation)| (rank, (worker, incarnation)))
                 .collect();
+            let mut board = Board::default();
+            if let Some(folder) = &self.folder {
+                let path = folder.join(fence.to_string());
+                match Log::open(path, |request| board.hear_again(request)) {
+                    Ok(log) => board.log = Some(log),
+                    Err(error) => tracing::warn!(
+                        "the keys of attempt {fence} would not survive a restart: {error}"
+                    ),
+                }
+            }
             Arc::new(Gang {
                 seats,
-                board: watch::Sender::default(),
+                board: watch::Sender::new(board),
             })
         });
     }
@@ -62,7 +131,12 @@ impl Rendezvous {
     pub fn close(&self, fence: Fence) {
         let gang = self.gangs().remove(&fence);
         if let Some(gang) = gang {
-            gang.board.send_modify(|board| board.closed = true);
+            gang.board.send_modify(|board| {
+                board.closed = true;
+                if let Some(log) = board.log.take() {
+                    log.remove();
+                }
+            });
         }
     }
 
@@ -103,13 +177,7 @@ impl Rendezvous {
             return Err(proto::Invalid::new("StoreRequest", "ask", "not given").into());
         };
         let answer = match ask {
-            Ask::Set(set) => gang.change(rank, request.request, |board| {
-                board.put(set.key, set.value)?;
-                Ok(Answer::Done(v1::StoreDone {}))
-            }),
-            Ask::Add(add) => gang.change(rank, request.request, |board| {
-                board.add(add.key, add.amount).map(Answer::Counter)
-            }),
+            Ask::Set(_) | Ask::Add(_) => gang.change(rank, request),
             Ask::Check(check) => {
                 let board = gang.board.borrow();
                 (!board.closed).then(|| Answer::Truth(board.has(&check.keys)))
@@ -174,26 +242,19 @@ impl Gang {
     }
 
     /// Changes the board once per question, however often that is asked; `None` if the attempt is over.
-    fn change(
-        &self,
-        rank: Rank,
-        request: u64,
-        change: impl FnOnce(&mut Board) -> Result<Answer, String>,
-    ) -> Option<Answer> {
+    fn change(&self, rank: Rank, request: &v1::StoreRequest) -> Option<Answer> {
         let mut answer = None;
         self.board.send_if_modified(|board| {
             if board.closed {
                 return false;
             }
-            if let Some(known) = board.done.get(&rank).and_then(|done| done.get(&request)) {
-                answer = Some(known.clone());
+            if let Some(known) = board.known_answer(rank, request.request) {
+                answer = Some(known);
                 return false;
             }
-            match change(board) {
+            match board.change(rank, request) {
                 Ok(new) => {
-                    if !planted(Bug::AnswersForgotten) {
-                        board.remember(rank, request, new.clone());
-                    }
+                    board.write_down(request);
                     answer = Some(new);
                     true
                 }
@@ -230,6 +291,49 @@ impl Gang {
 }
 
 impl Board {
+    fn known_answer(&self, rank: Rank, request: u64) -> Option<Answer> {
+        self.done.get(&rank)?.get(&request).cloned()
+    }
+
+    /// Does what a question asks for, and remembers the answer.
+    fn change(&mut self, rank: Rank, request: &v1::StoreRequest) -> Result<Answer, String> {
+        let answer = match &request.ask {
+            Some(Ask::Set(set)) => {
+                self.put(set.key.clone(), set.value.clone())?;
+                Answer::Done(v1::StoreDone {})
+            }
+            Some(Ask::Add(add)) => Answer::Counter(self.add(add.key.clone(), add.amount)?),
+            Some(Ask::Get(_) | Ask::Check(_) | Ask::Wait(_)) | None => {
+                return Err("nothing to change".to_owned());
+            }
+        };
+        if !planted(Bug::AnswersForgotten) {
+            self.remember(rank, request.request, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// A question that an earlier life of the coordinator has answered.
+    fn hear_again(&mut self, request: &v1::StoreRequest) {
+        // it was possible then, on the same board, so it is now
+        let _ = self.change(Rank(request.rank), request);
+    }
+
+    /// Before anybody hears the answer. A disk that is full costs only what a restart would have kept.
+    fn write_down(&mut self, request: &v1::StoreRequest) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.append(request)
+        {
+            tracing::warn!(
+                "the keys of attempt {} would not survive a restart: {error}",
+                request.fence
+            );
+            if let Some(log) = self.log.take() {
+                log.remove();
+            }
+        }
+    }
+
     fn value(&self, key: &str) -> Answer {
         Answer::Value(self.keys.get(key).cloned().unwrap_or_default())
     }

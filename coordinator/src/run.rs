@@ -21,7 +21,7 @@ use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
 use crate::page::{self, PageWriter};
 use crate::records::{OpenFiles, Records};
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::{Rendezvous, live_gangs};
 use crate::replay::replay;
 use crate::run_dir::RunDir;
 use crate::server;
@@ -48,6 +48,15 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// Whatever keeps a run from starting or going on; a failed task is not an error but [`exit::FAILED`].
 pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
+    run_over(options, plan, |journal| Box::new(journal)).await
+}
+
+/// As [`run`], over a journal that may be another's face: tests let it fail.
+pub(crate) async fn run_over(
+    options: RunOptions,
+    plan: Plan,
+    face: impl FnOnce(SqliteJournal) -> Box<dyn Journal + Send>,
+) -> Result<u8> {
     let began = Instant::now();
     let mut interrupts = Interrupts::listen()?;
     let root = options
@@ -89,10 +98,11 @@ pub(crate) async fn run(options: RunOptions, plan: Plan) -> Result<u8> {
     };
     let has = |digest: &types::Digest| store.has(digest);
     let (run, opening) = opening(&cluster, settings, &prepared.name, &prepared.graph, has);
-    let rendezvous = Arc::new(Rendezvous::default());
+    let rendezvous = Rendezvous::reopen(run_dir.rendezvous(), live_gangs(&cluster))?;
+    let rendezvous = Arc::new(rendezvous);
     let (shell, outputs) = Shell::new(Parts {
         cluster,
-        journal: Box::new(journal),
+        journal: face(journal),
         keeper: Arc::clone(&keeper),
         rendezvous: Arc::clone(&rendezvous),
         records: Records::new(run_dir.root(), OpenFiles::default()),
@@ -224,7 +234,10 @@ impl Session<'_> {
         let telling = tokio::spawn(tell_damage(self.handle.clone(), damaged));
         let url = format!("http://{}", server.address);
         let address_file = self.run_dir.address();
-        std::fs::write(&address_file, &url)
+        // whoever looks for it finds all of it or nothing
+        let aside = address_file.with_extension("new");
+        std::fs::write(&aside, &url)
+            .and_then(|()| std::fs::rename(&aside, &address_file))
             .with_context(|| format!("cannot write {}", address_file.display()))?;
         tracing::info!(
             "listening on {url}; run directory {}",

@@ -62,6 +62,11 @@ impl RunDir {
         self.root.join("file-cache")
     }
 
+    /// Keys of gangs that are meeting.
+    pub(crate) fn rendezvous(&self) -> PathBuf {
+        self.root.join("rendezvous")
+    }
+
     pub(crate) fn report(&self) -> PathBuf {
         self.root.join("report")
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use artifact::Keeper;
 use control::{Cluster, Input, RunOutcome, Settings};
 use plan::{Options, Plan};
-use types::{Digest, RunId, TaskGraph};
+use types::{CallId, Digest, RunId, TaskGraph};
 
 use crate::external;
 use crate::plan_commands;
@@ -82,6 +82,7 @@ impl Submitter {
         shell: &Handle,
         text: &str,
         path: &Path,
+        call: Option<CallId>,
     ) -> Result<RunId> {
         let plan = Plan::parse(text, path, Options { check_files: true })
             .map_err(|problems| anyhow!("{problems}"))?;
@@ -94,21 +95,33 @@ impl Submitter {
         })
         .await??;
         let known = Arc::clone(&prepared.graph);
-        if let Some(run) = shell
-            .query(move |view| current_run(view.cluster, &known))
-            .await?
-        {
-            return Ok(run);
-        }
-        let run = shell.query(|view| view.cluster.next_run()).await?;
-        shell
-            .input(Input::Submit {
-                run,
-                name: prepared.name,
-                graph: prepared.graph,
+        // The graph of the run that is there, submitted again, changes nothing; but the call is remembered.
+        let (run, joined) = shell
+            .query(move |view| match current_run(view.cluster, &known) {
+                Some(run) => (run, view.cluster.run(run).map(|run| run.name)),
+                None => (view.cluster.next_run(), None),
             })
             .await?;
+        if joined.is_none() || call.is_some() {
+            let submit = Input::Submit {
+                run,
+                name: joined.unwrap_or(prepared.name),
+                graph: prepared.graph,
+            };
+            shell.input(called(call, submit)).await?;
+        }
         Ok(run)
+    }
+}
+
+/// An input that a user's call is about, under the call's number if it has one.
+pub(crate) fn called(call: Option<CallId>, input: Input) -> Input {
+    match call {
+        Some(call) => Input::Called {
+            call,
+            wish: Box::new(input),
+        },
+        None => input,
     }
 }
 

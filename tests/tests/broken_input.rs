@@ -1,11 +1,9 @@
 //! Broken data and artifacts: a clear error that names file and place, an exit code that is not 0, nothing half-written.
 
-mod house;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use house::{Finished, House, RUN_LIMIT};
+use system_tests::house::{Finished, House, RUN_LIMIT};
 
 /// Runs to the end with something broken; gives everything that was said.
 fn fails(house: &House) -> Finished {

@@ -1,15 +1,13 @@
 //! A gang of two real rank processes, one of which is stopped or killed: the right one is named, soon, and the work goes on.
 
-mod house;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{AttemptOutcome, AttemptView, TaskView};
-use house::{
+use nix::sys::signal::Signal;
+use system_tests::house::{
     History, House, Process, RUN_LIMIT, Seen, processes, ranks_below, send, workers_below,
 };
-use nix::sys::signal::Signal;
 use types::{Failure, FailureClass, Rank, Timestamp};
 
 /// What a noisy machine may add to a bound that is promised.

@@ -1,11 +1,11 @@
 //! `kill -9` of each kind of process, and Ctrl-C: nothing is lost, nothing runs twice, nobody is orphaned.
 
-mod house;
-
 use std::time::{Duration, Instant};
 
-use house::{House, RUN_LIMIT, is_alive, ranks_below, send, workers_below};
 use nix::sys::signal::Signal;
+use system_tests::house::{
+    History, House, RUN_LIMIT, descendants, is_alive, ranks_below, send, workers_below,
+};
 use types::FailureClass;
 
 /// Long enough that there is a middle to be killed in.
@@ -20,9 +20,9 @@ fn a_killed_coordinator_goes_on_where_it_was() {
     let mut first = house.run(2);
     let run_dir = house.run_dir();
     first.until("some finished tasks", RUN_LIMIT, || {
-        (house::History::so_far(&run_dir)?.executed().len() >= 3).then_some(())
+        (History::so_far(&run_dir)?.executed().len() >= 3).then_some(())
     });
-    let family = house::descendants(first.id());
+    let family = descendants(first.id());
     first.signal(Signal::SIGKILL);
     first.wait(Duration::from_secs(10));
     // Local workers end with the coordinator that started them, and ranks with their worker.
@@ -52,7 +52,7 @@ fn a_killed_rank_fails_its_attempt_and_the_next_resumes() {
     let run_dir = house.run_dir();
     // A training with a committed checkpoint.
     let task = run.until("a checkpoint", RUN_LIMIT, || {
-        let history = house::History::so_far(&run_dir)?;
+        let history = History::so_far(&run_dir)?;
         let running = history.cluster.runs().pop()?;
         history
             .cluster
@@ -126,7 +126,7 @@ fn ctrl_c_stops_in_order_and_the_same_command_goes_on() {
     let mut run = house.run(2);
     let id = run.id();
     run.until("a rank process", RUN_LIMIT, || ranks_below(id).pop());
-    let family = house::descendants(id);
+    let family = descendants(id);
     run.signal(Signal::SIGINT);
     let stopped = run.wait(Duration::from_secs(60));
     assert_eq!(stopped.status.code(), Some(130), "{}", stopped.all());

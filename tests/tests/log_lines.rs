@@ -5,8 +5,6 @@
 
 #![expect(clippy::print_stdout, reason = "what it found, for whoever runs it")]
 
-mod house;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -18,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use duty::protocol::{Command as Order, Message, to_line};
-use house::House;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use system_tests::house::House;
 use types::Step;
 use worker::{cli::Cli, supervisor, warden};
 

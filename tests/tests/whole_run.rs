@@ -1,11 +1,9 @@
 //! The main job on the smallest plan, with real processes: to the end, again, and with one setting changed.
 
-mod house;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use house::{House, RUN_LIMIT};
+use system_tests::house::{House, RUN_LIMIT};
 
 #[test]
 fn a_plan_runs_to_the_end_once_and_only_what_a_change_touches_runs_again() {

@@ -1,4 +1,4 @@
-//! Our code beside the published tools, on the same data, in one go.
+//! Our code beside the published tools on the same data, in one go; and how soon a coordinator is back.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -20,6 +20,8 @@ pub(crate) struct Args {
 enum What {
     /// The metrics and cSEBBs against `sed_scores_eval` and `sebbs`, which pip fetches into an environment of their own
     Eval(Eval),
+    /// A coordinator with 10,000 tasks in its journal, from its start to its first assignment
+    Restart,
     /// What a checkpoint costs the training that goes on beside its writing
     Checkpoint(Checkpoint),
 }
@@ -60,8 +62,17 @@ struct Task {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Eval(eval) => eval.run(),
+        What::Restart => restart(),
         What::Checkpoint(checkpoint) => checkpoint.run(),
     }
+}
+
+/// The test does it, and says how long it took.
+fn restart() -> Result<ExitCode> {
+    let mut command = shell::cargo();
+    command.args(["test", "--release", "--locked", "-p", "coordinator"]);
+    command.args(["--test", "wire", "--", "--nocapture", "ten_thousand_tasks"]);
+    shell::hand_over(&mut command)
 }
 
 impl Eval {

@@ -11,6 +11,7 @@
 
 mod bench;
 mod bench_checkpoint;
+mod chaos;
 mod demo;
 mod demo_data;
 mod fuzz;
@@ -40,6 +41,8 @@ enum Verb {
     Oracles(oracles::Args),
     /// Time our code: beside the published tools on the same data, and what it promises to cost
     Bench(bench::Args),
+    /// Kill, freeze and cut off the processes of a small run, and compare its results with those of an undisturbed one
+    Chaos(chaos::Args),
     /// Run every test
     Test(test::Args),
     /// Make the demo's data: a small look-alike of DESED and MAESTRO Real from recordings in Debian packages
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Oracles(args) => oracles::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Chaos(args) => chaos::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::DemoData(args) => demo_data::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz(args) => fuzz::run(&args),

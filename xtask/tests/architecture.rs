@@ -76,13 +76,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    // for the comparison with the reference's values, which runs every room's own code
+    // for the comparison with the reference's values, which runs every room's own code, and for what a journal says
     (
         "system-tests",
         &[
             "collective",
+            "control",
             "dataset",
             "eval",
+            "journal",
             "model",
             "plan",
             "scorefiles",

@@ -6,13 +6,90 @@ use super::*;
 const FENCE: Fence = Fence(7);
 const LIFE: Incarnation = Incarnation(1_000);
 
-fn rendezvous() -> Arc<Rendezvous> {
-    let rendezvous = Rendezvous::default();
-    let seats = (0..2)
-        .map(|rank| (Rank(rank), worker(rank), LIFE))
-        .collect();
-    rendezvous.open(FENCE, seats);
-    Arc::new(rendezvous)
+/// The store of one gang of two, and the folder that it keeps its keys in.
+struct Meeting {
+    folder: tempfile::TempDir,
+    store: Arc<Rendezvous>,
+}
+
+impl std::ops::Deref for Meeting {
+    type Target = Arc<Rendezvous>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+fn gang() -> Vec<(Fence, Seats)> {
+    let seats = (0..2).map(|rank| (Rank(rank), worker(rank), LIFE));
+    vec![(FENCE, seats.collect())]
+}
+
+fn rendezvous() -> Meeting {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Rendezvous::reopen(folder.path().to_owned(), gang()).unwrap();
+    Meeting {
+        folder,
+        store: Arc::new(store),
+    }
+}
+
+impl Meeting {
+    /// The coordinator dies and is started again.
+    fn restart(self, live: Vec<(Fence, Seats)>) -> Self {
+        drop(self.store);
+        let store = Rendezvous::reopen(self.folder.path().to_owned(), live).unwrap();
+        Self {
+            folder: self.folder,
+            store: Arc::new(store),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_the_middle_of_a_meeting_loses_no_key_and_adds_nothing_twice() {
+    let before = rendezvous();
+    ask(&before, request(0, 1, set("address/0", b"here"))).await;
+    ask(&before, request(0, 2, add("met", 1))).await;
+    let set_again = set("address/0", b"there");
+    ask(&before, request(0, 3, set_again)).await;
+    // what was being written when it died has not been answered
+    let log = before.folder.path().join(FENCE.to_string());
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, [&whole[..], &whole[..5]].concat()).unwrap();
+
+    let after = before.restart(gang());
+    let waiting = ask(&after, request(1, 1, get("address/0", 10))).await;
+    assert_eq!(waiting, value(b"there"));
+    // the answer to this one got lost with the process, so its worker asks again
+    assert_eq!(
+        ask(&after, request(0, 2, add("met", 1))).await,
+        Answer::Counter(1)
+    );
+    assert_eq!(
+        ask(&after, request(1, 2, add("met", 1))).await,
+        Answer::Counter(2)
+    );
+
+    let again = after.restart(gang());
+    assert_eq!(
+        ask(&again, request(1, 3, add("met", 0))).await,
+        Answer::Counter(2)
+    );
+    again.close(FENCE);
+    assert!(!log.exists(), "nobody needs it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_an_attempt_that_is_over_is_removed() {
+    let before = rendezvous();
+    ask(&before, request(0, 1, set("a", b"one"))).await;
+    let log = before.folder.path().join(FENCE.to_string());
+    assert!(log.exists());
+    let after = before.restart(Vec::new());
+    assert!(!log.exists());
+    let status = refused(&after, request(0, 1, set("a", b"one"))).await;
+    assert_eq!(status.code(), Code::Aborted, "{status}");
 }
 
 fn worker(rank: u32) -> WorkerId {
@@ -106,7 +183,7 @@ async fn a_question_waits_for_its_keys_and_is_answered_at_once_when_they_come() 
     let asked: Vec<_> = [get("a", 30_000), wait(&["a", "b"], 30_000)]
         .into_iter()
         .map(|what| {
-            let rendezvous = Arc::clone(&rendezvous);
+            let rendezvous = Arc::clone(&rendezvous.store);
             tokio::spawn(async move { ask(&rendezvous, request(1, 1, what)).await })
         })
         .collect();
@@ -165,7 +242,7 @@ async fn asking_again_changes_nothing_again() {
 async fn the_end_of_the_attempt_wakes_whoever_waits() {
     let rendezvous = rendezvous();
     let waiting = tokio::spawn({
-        let rendezvous = Arc::clone(&rendezvous);
+        let rendezvous = Arc::clone(&rendezvous.store);
         async move { refused(&rendezvous, request(0, 1, get("never", 3_600_000))).await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -299,7 +376,7 @@ async fn no_wake_up_is_lost() {
         for round in 0..500_u64 {
             let key = round.to_string();
             let asked = tokio::spawn({
-                let rendezvous = Arc::clone(&rendezvous);
+                let rendezvous = Arc::clone(&rendezvous.store);
                 let of = request(1, round, get(&key, 3_600_000));
                 async move { ask(&rendezvous, of).await }
             });

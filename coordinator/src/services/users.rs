@@ -7,12 +7,12 @@ use proto::Invalid;
 use proto::v1;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
-use types::{ProgressUnit, RunId, TaskId, TaskName, WorkerId};
+use types::{CallId, ProgressUnit, RunId, TaskId, TaskName, WorkerId};
 
 use crate::log_reader;
 use crate::run_dir::RunDir;
 use crate::shell::{Handle, View};
-use crate::submission::Submitter;
+use crate::submission::{Submitter, called};
 use crate::terminal;
 
 pub(crate) struct Users {
@@ -28,6 +28,22 @@ impl Users {
             submitter,
             run_dir,
         }
+    }
+
+    /// What a call that was obeyed before was about.
+    async fn obeyed(&self, call: Option<&CallId>) -> Result<Option<Option<RunId>>, Status> {
+        let Some(call) = call.cloned() else {
+            return Ok(None);
+        };
+        Ok(self
+            .shell
+            .query(move |view| view.cluster.obeyed(&call))
+            .await?)
+    }
+
+    /// Does what a user wants, once.
+    async fn obey(&self, call: Option<CallId>, input: Input) -> Result<(), Status> {
+        Ok(self.shell.input(called(call, input)).await?)
     }
 
     /// A task by its name, in a run or in the current one.
@@ -46,6 +62,13 @@ impl Users {
             Status::not_found("no such task in this run; `coordinator status` lists them")
         })
     }
+}
+
+/// The number of a call, if it has one.
+fn call_id(message: &'static str, call: Option<String>) -> Result<Option<CallId>, Status> {
+    call.map(CallId::new)
+        .transpose()
+        .map_err(|error| Invalid::new(message, "call", error.to_string()).into())
 }
 
 /// The run that is asked about, or the latest.
@@ -68,9 +91,13 @@ impl v1::users_server::Users for Users {
         if !path.is_absolute() {
             return Err(Invalid::new("SubmitRequest", "path", "not an absolute path").into());
         }
+        let call = call_id("SubmitRequest", request.call)?;
+        if let Some(Some(run)) = self.obeyed(call.as_ref()).await? {
+            return Ok(Response::new(v1::SubmitReply { run: run.0 }));
+        }
         let run = self
             .submitter
-            .submit_text(&self.shell, &request.plan, &path)
+            .submit_text(&self.shell, &request.plan, &path, call)
             .await
             .map_err(|error| Status::invalid_argument(format!("{error:#}")))?;
         Ok(Response::new(v1::SubmitReply { run: run.0 }))
@@ -116,10 +143,17 @@ impl v1::users_server::Users for Users {
         &self,
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelReply>, Status> {
-        let asked = request.into_inner().run;
-        let run = self.shell.query(move |view| run_of(view, asked)).await?;
+        let request = request.into_inner();
+        let call = call_id("CancelRequest", request.call)?;
+        if let Some(Some(run)) = self.obeyed(call.as_ref()).await? {
+            return Ok(Response::new(v1::CancelReply { run: run.0 }));
+        }
+        let run = self
+            .shell
+            .query(move |view| run_of(view, request.run))
+            .await?;
         let run = run.ok_or_else(|| Status::not_found("no such run"))?;
-        self.shell.input(Input::CancelRun { run }).await?;
+        self.obey(call, Input::CancelRun { run }).await?;
         Ok(Response::new(v1::CancelReply { run: run.0 }))
     }
 
@@ -127,8 +161,12 @@ impl v1::users_server::Users for Users {
         &self,
         request: Request<v1::RetryRequest>,
     ) -> Result<Response<v1::RetryReply>, Status> {
-        let task = self.task(None, &request.into_inner().task).await?;
-        self.shell.input(Input::Retry { task }).await?;
+        let request = request.into_inner();
+        let call = call_id("RetryRequest", request.call)?;
+        if self.obeyed(call.as_ref()).await?.is_none() {
+            let task = self.task(None, &request.task).await?;
+            self.obey(call, Input::Retry { task }).await?;
+        }
         Ok(Response::new(v1::RetryReply {}))
     }
 
@@ -136,9 +174,11 @@ impl v1::users_server::Users for Users {
         &self,
         request: Request<v1::DrainRequest>,
     ) -> Result<Response<v1::DrainReply>, Status> {
-        let worker = WorkerId::new(request.into_inner().worker)
+        let request = request.into_inner();
+        let call = call_id("DrainRequest", request.call)?;
+        let worker = WorkerId::new(request.worker)
             .map_err(|error| Invalid::new("DrainRequest", "worker", error.to_string()))?;
-        self.shell.input(Input::Drain { worker }).await?;
+        self.obey(call, Input::Drain { worker }).await?;
         Ok(Response::new(v1::DrainReply {}))
     }
 

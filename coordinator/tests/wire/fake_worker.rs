@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use types::{Digest, TaskSpec};
 
-use crate::scene::{Authorized, LIMIT, Scene};
+use crate::reach::{self, Authorized, LIMIT};
 
 /// Anything that ends a connection.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -42,7 +42,7 @@ pub(crate) enum Told {
 pub(crate) struct Manners {
     /// Tasks with this in their name go on until [`FakeWorker::release`].
     pub(crate) hold: Option<&'static str>,
-    /// Tasks with this in their name fail in this way.
+    /// The first task with this in its name fails in this way.
     pub(crate) fail: Option<(&'static str, v1::Failure)>,
     /// It goes on whatever it is told to stop.
     pub(crate) deaf: bool,
@@ -72,17 +72,21 @@ pub(crate) struct FakeWorker {
 }
 
 impl FakeWorker {
-    pub(crate) fn start(scene: &Scene, name: &str, manners: Manners) -> Self {
+    /// A worker of the coordinator whose address is in this run directory.
+    pub(crate) fn start(run_dir: &impl AsRef<Path>, name: &str, manners: Manners) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
         let told = Arc::new(Mutex::new(Vec::new()));
         let life = Life {
             name: name.to_owned(),
-            run_dir: scene.run_dir(),
+            run_dir: run_dir.as_ref().to_owned(),
             manners,
             told: Arc::clone(&told),
             running: BTreeMap::new(),
+            newest: BTreeMap::new(),
             unacknowledged: Vec::new(),
+            unwritten: Vec::new(),
             sequence: 0,
+            lasting: Vec::new(),
         };
         Self {
             orders,
@@ -159,20 +163,24 @@ struct Life {
     running: BTreeMap<u64, v1::StartRank>,
     /// Reports, with the slot that their rank takes until its end is acknowledged.
     unacknowledged: Vec<(v1::Report, v1::Slot)>,
+    /// Lines of logs.
+    unwritten: Vec<v1::LogBatch>,
+    /// The newest fence of each slot: what is not newer was obeyed before.
+    newest: BTreeMap<i32, u64>,
     sequence: u64,
+    /// What it says on every connection: that it is draining, or quarantined.
+    lasting: Vec<from_worker::Body>,
 }
 
 struct Connection {
     to_coordinator: mpsc::Sender<v1::FromWorker>,
-    artifacts: ArtifactsClient<Authorized>,
 }
 
 impl Connection {
-    async fn say(&self, body: from_worker::Body) -> Result<()> {
-        Ok(self
-            .to_coordinator
-            .send(v1::FromWorker { body: Some(body) })
-            .await?)
+    /// Says it, if anybody listens: who does not is noticed where he is listened to.
+    async fn say(&self, body: from_worker::Body) {
+        let said = v1::FromWorker { body: Some(body) };
+        let _ = self.to_coordinator.send(said).await;
     }
 }
 
@@ -192,19 +200,13 @@ impl Life {
         &mut self,
         orders: &mut mpsc::UnboundedReceiver<Order>,
     ) -> Result<bool> {
-        let address = std::fs::read_to_string(self.run_dir.join("address"))?;
-        let token = Token::new(&std::fs::read_to_string(self.run_dir.join("token"))?)?;
-        let channel = Endpoint::from_shared(address.trim().to_owned())?
-            .connect()
-            .await?;
+        let (address, token) = reach::address(&self.run_dir).ok_or("not there yet")?;
+        let channel = Endpoint::from_shared(address)?.connect().await?;
         let (to_coordinator, messages) = mpsc::channel(1024);
-        let connection = Connection {
-            to_coordinator,
-            artifacts: ArtifactsClient::with_interceptor(channel.clone(), token.clone()),
-        };
+        let connection = Connection { to_coordinator };
         connection
             .say(from_worker::Body::Hello(hello(&self.name, self.held())))
-            .await?;
+            .await;
         let mut workers = WorkersClient::with_interceptor(channel, token);
         let mut commands = workers
             .attach(ReceiverStream::new(messages))
@@ -219,27 +221,41 @@ impl Life {
         for (report, _) in &self.unacknowledged {
             connection
                 .say(from_worker::Body::Report(report.clone()))
-                .await?;
+                .await;
+        }
+        for batch in &self.unwritten {
+            connection.say(from_worker::Body::Logs(batch.clone())).await;
+        }
+        for body in &self.lasting {
+            connection.say(body.clone()).await;
         }
         loop {
             tokio::select! {
                 command = commands.message() => match command?.and_then(|message| message.body) {
-                    Some(body) => if self.obey(&connection, body).await? { return Ok(true) },
+                    Some(body) => if self.obey(&connection, body).await { return Ok(true) },
                     None => return Ok(false),
                 },
                 order = orders.recv() => match order {
                     None => return Ok(true),
                     Some(Order::Cut) => return Ok(false),
-                    Some(Order::Say(body)) => connection.say(body).await?,
+                    Some(Order::Say(body)) => {
+                        if matches!(
+                            body,
+                            from_worker::Body::Draining(_) | from_worker::Body::Quarantined(_)
+                        ) {
+                            self.lasting.push(body.clone());
+                        }
+                        connection.say(body).await;
+                    }
                     Some(Order::Release) => {
                         self.manners.hold = None;
                         for start in std::mem::take(&mut self.running).into_values() {
-                            self.finish(&connection, start).await?;
+                            self.finish(&connection, start).await;
                         }
                     }
                 },
                 _ = heartbeat.tick() => {
-                    connection.say(from_worker::Body::Heartbeat(v1::Heartbeat { sent_at: 7 })).await?;
+                    connection.say(from_worker::Body::Heartbeat(v1::Heartbeat { sent_at: 7 })).await;
                 }
             }
         }
@@ -267,9 +283,9 @@ impl Life {
             .collect()
     }
 
-    async fn obey(&mut self, connection: &Connection, body: to_worker::Body) -> Result<bool> {
+    async fn obey(&mut self, connection: &Connection, body: to_worker::Body) -> bool {
         match body {
-            to_worker::Body::StartRank(start) => self.start(connection, start).await?,
+            to_worker::Body::StartRank(start) => self.start(connection, start).await,
             to_worker::Body::StopRank(stop) => {
                 self.told.lock().unwrap().push(Told::Stop {
                     fence: stop.fence,
@@ -282,18 +298,18 @@ impl Life {
                 };
                 if let Some(start) = stopped {
                     if start.task.ends_with("train") && start.rank == 0 {
-                        let digest =
-                            upload(connection, format!("checkpoint of {}", start.task).into())
-                                .await?;
+                        let digest = self
+                            .upload(format!("checkpoint of {}", start.task).into())
+                            .await;
                         let checkpoint = v1::Checkpoint {
                             step: 3,
                             digest: digest_to_wire(&digest),
                         };
                         self.report(connection, &start, report::What::Checkpoint(checkpoint))
-                            .await?;
+                            .await;
                     }
                     self.report(connection, &start, report::What::Stopped(v1::Stopped {}))
-                        .await?;
+                        .await;
                 }
             }
             to_worker::Body::ReportAck(ack) => {
@@ -304,22 +320,28 @@ impl Life {
                 self.told.lock().unwrap().push(Told::Leave);
                 connection
                     .say(from_worker::Body::Goodbye(v1::Goodbye {}))
-                    .await?;
+                    .await;
                 // The goodbye is on its way before the connection ends.
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                return Ok(true);
+                return true;
             }
             to_worker::Body::HeartbeatAck(ack) => assert_eq!(ack.sent_at, 7),
-            to_worker::Body::LogAck(_) | to_worker::Body::Welcome(_) => {}
+            to_worker::Body::LogAck(ack) => self.unwritten.retain(|batch| {
+                let end = batch.first_line + batch.lines.len() as u64;
+                (batch.fence, batch.rank) != (ack.fence, ack.rank) || end > ack.lines
+            }),
+            to_worker::Body::Welcome(_) => {}
         }
-        Ok(false)
+        false
     }
 
-    async fn start(&mut self, connection: &Connection, start: v1::StartRank) -> Result<()> {
-        if self.running.contains_key(&start.fence) {
-            // Said again after a reconnect.
-            return Ok(());
+    async fn start(&mut self, connection: &Connection, start: v1::StartRank) {
+        let newest = self.newest.entry(slot(&start).into()).or_default();
+        if *newest >= start.fence {
+            // Said again, or overtaken.
+            return;
         }
+        *newest = start.fence;
         self.told.lock().unwrap().push(Told::Start {
             task: start.task.clone(),
             fence: start.fence,
@@ -328,15 +350,32 @@ impl Life {
             resumed: start.resume.is_some(),
         });
         self.report(connection, &start, report::What::Started(v1::Started {}))
-            .await?;
+            .await;
+        self.unwritten.push(logs(&start));
+        connection.say(from_worker::Body::Logs(logs(&start))).await;
+        if start.rank == 0 {
+            let point = v1::Metrics {
+                step: 1,
+                values: BTreeMap::from([("loss".to_owned(), 0.5)]),
+            };
+            self.report(connection, &start, report::What::Metrics(point))
+                .await;
+        }
         connection
-            .say(from_worker::Body::Logs(logs(&start)))
-            .await?;
+            .say(from_worker::Body::Progress(v1::ProgressNote {
+                fence: start.fence,
+                rank: start.rank,
+                unit: v1::ProgressUnit::Steps.into(),
+                done: 1,
+                total: 2,
+                loss: Some(0.5),
+                clips_per_second: None,
+            }))
+            .await;
         if let Some((_, failure)) = self
             .manners
             .fail
-            .clone()
-            .filter(|(part, _)| start.task.contains(part))
+            .take_if(|(part, _)| start.task.contains(*part))
         {
             return self
                 .report(connection, &start, report::What::Failed(failure))
@@ -348,16 +387,16 @@ impl Life {
             .is_some_and(|part| start.task.contains(part))
         {
             self.running.insert(start.fence, start);
-            return Ok(());
+            return;
         }
         self.finish(connection, start).await
     }
 
-    async fn finish(&mut self, connection: &Connection, start: v1::StartRank) -> Result<()> {
+    async fn finish(&mut self, connection: &Connection, start: v1::StartRank) {
         let mut outputs = BTreeMap::new();
         if start.rank == 0 {
             for name in &start.outputs {
-                let digest = upload(connection, made_up(&start, name)).await?;
+                let digest = self.upload(made_up(&start, name)).await;
                 outputs.insert(name.clone(), digest_to_wire(&digest));
             }
         }
@@ -369,12 +408,20 @@ impl Life {
         .await
     }
 
-    async fn report(
-        &mut self,
-        connection: &Connection,
-        start: &v1::StartRank,
-        what: report::What,
-    ) -> Result<()> {
+    /// Puts an artifact into the store, for as long as it takes.
+    async fn upload(&self, bytes: Vec<u8>) -> Digest {
+        let digest = Digest::of(&bytes);
+        loop {
+            let (channel, token) = reach::connect(&self.run_dir).await;
+            let client = artifacts(channel, token);
+            match send_artifact(client, digest, bytes.clone()).await {
+                Ok(_) => return digest,
+                Err(_) => tokio::time::sleep(Duration::from_millis(30)).await,
+            }
+        }
+    }
+
+    async fn report(&mut self, connection: &Connection, start: &v1::StartRank, what: report::What) {
         self.sequence += 1;
         let report = v1::Report {
             sequence: self.sequence,
@@ -419,30 +466,25 @@ fn logs(start: &v1::StartRank) -> v1::LogBatch {
 
 /// Something small that is another for every task.
 fn made_up(start: &v1::StartRank, output: &str) -> Vec<u8> {
-    match serde_json::from_str(&start.spec).unwrap() {
+    let mut spec: TaskSpec = serde_json::from_str(&start.spec).unwrap();
+    match &mut spec {
         TaskSpec::Evaluate(spec) => {
             let report = testkit::score_report(
                 (spec.iteration, spec.stage),
-                spec.subject,
+                spec.subject.clone(),
                 0.25,
                 0.5,
                 Some(0.75),
             );
-            serde_json::to_vec(&report).unwrap()
+            return serde_json::to_vec(&report).unwrap();
         }
-        _ => format!(
-            "{output} of {} {}",
-            start.task,
-            Digest::of(start.spec.as_bytes())
-        )
-        .into_bytes(),
+        // Where the data lies is no part of the work.
+        TaskSpec::Train(spec) => spec.data.root = PathBuf::new(),
+        TaskSpec::Predict(spec) => spec.data.root = PathBuf::new(),
+        TaskSpec::PseudoLabel(_) => {}
     }
-}
-
-async fn upload(connection: &Connection, bytes: Vec<u8>) -> Result<Digest> {
-    let digest = Digest::of(&bytes);
-    send_artifact(connection.artifacts.clone(), digest, bytes).await?;
-    Ok(digest)
+    let text = serde_json::to_vec(&spec).unwrap();
+    format!("{output} of {} {}", start.task, Digest::of(&text)).into_bytes()
 }
 
 /// Uploads bytes under a digest, which need not be theirs.

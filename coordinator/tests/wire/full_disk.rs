@@ -10,8 +10,9 @@ use tonic::Code;
 use types::Digest;
 
 use crate::fake_worker::{FakeWorker, Manners, artifacts, send_artifact};
+use crate::reach::{Authorized, LIMIT};
 use crate::runs::assert_each_finished_once;
-use crate::scene::{Authorized, LIMIT, Scene, path_text};
+use crate::scene::{Scene, path_text};
 
 /// A small file system of its own, as long as it lives.
 struct SmallDisk(PathBuf);

@@ -8,6 +8,12 @@
 
 mod fake_worker;
 mod full_disk;
+mod interposer;
+mod kinds;
 mod protocol;
+mod reach;
+mod repeats;
+mod restart;
 mod runs;
 mod scene;
+mod small_plan;

@@ -11,7 +11,8 @@ use tonic::transport::Channel;
 use types::Digest;
 
 use crate::fake_worker::{FakeWorker, Manners, Told, artifacts, hello, send_artifact};
-use crate::scene::{Authorized, LIMIT, Scene};
+use crate::reach::{Authorized, LIMIT};
+use crate::scene::Scene;
 
 fn users(channel: Channel, token: Token) -> UsersClient<Authorized> {
     UsersClient::with_interceptor(channel, token)
@@ -349,6 +350,7 @@ async fn a_waiting_task_is_explained_and_a_worker_can_be_drained() {
     users
         .drain(v1::DrainRequest {
             worker: "one".to_owned(),
+            call: None,
         })
         .await
         .unwrap();
@@ -365,6 +367,7 @@ async fn a_waiting_task_is_explained_and_a_worker_can_be_drained() {
     let nobody = users
         .drain(v1::DrainRequest {
             worker: "nobody".to_owned(),
+            call: None,
         })
         .await
         .unwrap_err();

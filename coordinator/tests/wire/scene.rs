@@ -4,51 +4,60 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use control::{Cluster, TaskView};
-use dataset::synthetic::{self, Sizes};
 use journal::JournalReader;
 use proto::Token;
 use tempfile::TempDir;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// Longer than anything here takes on a machine that is busy with other things.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// A channel that shows the token.
-pub(crate) type Authorized = InterceptedService<Channel, Token>;
+use crate::reach::{self, LIMIT};
+use crate::small_plan;
 
 /// A folder with data, a plan and a run directory.
 pub(crate) struct Scene {
     folder: TempDir,
+    run_dir: PathBuf,
+}
+
+impl AsRef<Path> for Scene {
+    fn as_ref(&self) -> &Path {
+        &self.run_dir
+    }
 }
 
 impl Scene {
     /// One member, one iteration: train and predict for two stages, scores for member and ensemble.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let sizes = Sizes {
-            maestro_train_scenes: 1,
-            maestro_validation: 1,
-            recording_seconds: 10,
-            strong: 2,
-            external_strong: 0,
-            synth: 2,
-            weak: 5,
-            unlabeled: 2,
-            synth_validation: 2,
-            desed_validation: 5,
-            public_eval: 0,
-            clip_seconds: 2.0,
-        };
-        synthetic::write(&folder.path().join("data"), &sizes, 1).unwrap();
-        let scene = Self { folder };
+        small_plan::write_data(folder.path());
+        let run_dir = folder.path().join("run");
+        let scene = Self { folder, run_dir };
         scene.write_plan("");
         scene
     }
 
     /// Writes the plan, with more lines for stage 2.
     pub(crate) fn write_plan(&self, stage2: &str) {
-        fs::write(self.plan(), PLAN.replace("# more of stage 2", stage2)).unwrap();
+        fs::write(self.plan(), small_plan::text(stage2)).unwrap();
+    }
+
+    /// Writes a plan of many members and iterations, stages as small as ever.
+    pub(crate) fn write_large_plan(&self, members: u32, iterations: u32) {
+        let text = small_plan::text("");
+        let (head, _) = text.split_once("[[member]]").unwrap();
+        // with one more split a plan of so many tasks would be refused
+        let head = head
+            .replace(r#", "unlabeled_train""#, "")
+            .replace("unlabeled = 1", "unlabeled = 0")
+            .replace("max = 2", "max = 1");
+        let members = (0..members).map(|member| {
+            format!("[[member]]\nname = \"m{member}\"\narch = \"atst_frame\"\nseed = {member}\n")
+        });
+        let iterations = (0..iterations).map(|_| "[[iteration]]\n".to_owned());
+        let text: String = std::iter::once(head)
+            .chain(members)
+            .chain(iterations)
+            .collect();
+        fs::write(self.plan(), text).unwrap();
     }
 
     pub(crate) fn plan(&self) -> PathBuf {
@@ -56,7 +65,7 @@ impl Scene {
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.run_dir.clone()
     }
 
     /// Starts `coordinator --plan …` on a port of its own choice.
@@ -96,29 +105,9 @@ impl Scene {
         }
     }
 
-    /// Where the coordinator can be reached, and its token; none while it is starting.
-    pub(crate) fn address(&self) -> Option<(String, Token)> {
-        let address = fs::read_to_string(self.run_dir().join("address")).ok()?;
-        let token = fs::read_to_string(self.run_dir().join("token")).ok()?;
-        Some((address.trim().to_owned(), Token::new(&token).ok()?))
-    }
-
     /// A connection, with the token.
     pub(crate) async fn connect(&self) -> (Channel, Token) {
-        let started = Instant::now();
-        loop {
-            if let Some((address, token)) = self.address()
-                && let Ok(channel) = Endpoint::from_shared(address)
-                    .unwrap()
-                    .timeout(LIMIT)
-                    .connect()
-                    .await
-            {
-                return (channel, token);
-            }
-            assert!(started.elapsed() < LIMIT, "no coordinator can be reached");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        reach::connect(&self.run_dir).await
     }
 
     /// What the journal alone knows of the latest run.
@@ -217,44 +206,3 @@ impl Drop for Coordinator {
 pub(crate) fn path_text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
-
-const PLAN: &str = r#"
-name = "wire"
-seed = 1
-
-[data]
-root = "data"
-splits = ["maestro_train", "strong_train", "synth_train", "weak_train", "unlabeled_train"]
-
-[validation]
-desed = ["synth_validation"]
-
-[defaults.model]
-transformer = { dim = 16, depth = 1, heads = 2, mlp_ratio = 2 }
-audioset_head = 8
-crnn = { channels = [2, 2, 4, 4, 4, 4, 4], fusion_dim = 8, rnn_hidden = 8, rnn_layers = 1 }
-
-[defaults.stage1]
-epochs = 1
-microbatch = { maestro = 1, strong = 1, synth = 1, weak = 1, unlabeled = 1 }
-microbatches_per_step = 2
-gpus = { min = 1, max = 2 }
-optimizer.warmup_steps = 1
-self_supervised.warmup_steps = 10
-
-[defaults.stage2]
-epochs = 1
-microbatch = { maestro = 1, strong = 1, synth = 1, weak = 1, unlabeled = 1 }
-microbatches_per_step = 2
-gpus = { min = 1, max = 2 }
-optimizer.warmup_steps = 1
-self_supervised.warmup_steps = 10
-augmentation.impulse_probability = 0
-# more of stage 2
-
-[[member]]
-name = "a"
-arch = "atst_frame"
-
-[[iteration]]
-"#;

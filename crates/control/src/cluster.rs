@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use types::{Bug, Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId, planted};
+use types::{Bug, CallId, Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, WorkerId, planted};
 
 use crate::state::State;
 use crate::{
@@ -156,6 +156,12 @@ impl Cluster {
     #[must_use]
     pub fn clock(&self) -> Timestamp {
         self.state.clock
+    }
+
+    /// What a call of a user that was obeyed (see [`Input::Called`]) was about; the inner none if about no run.
+    #[must_use]
+    pub fn obeyed(&self, call: &CallId) -> Option<Option<RunId>> {
+        self.state.calls.obeyed(call)
     }
 
     /// When its journal began: the time of the first durable input. It tells this cluster's fences from those of another one.

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Digest, Failure, Fence, Incarnation, Rank, RunId, SlotKind, Step, TaskGraph, TaskId, WorkerId,
+    CallId, Digest, Failure, Fence, Incarnation, Rank, RunId, SlotKind, Step, TaskGraph, TaskId,
+    WorkerId,
 };
 
 use crate::Settings;
@@ -119,6 +120,14 @@ pub enum Input {
         /// In which of its lives.
         incarnation: Incarnation,
     },
+    /// A user's call that may come more than once: it is obeyed the first time, and changes nothing later. One that was rejected
+    /// counts as not made.
+    Called {
+        /// Which.
+        call: CallId,
+        /// What the user wants.
+        wish: Box<Input>,
+    },
     /// A wait (back-off, grace, gathering) is over. Made by [`crate::Cluster::due`].
     Tick,
 }
@@ -128,6 +137,15 @@ impl Input {
     #[must_use]
     pub const fn is_durable(&self) -> bool {
         !matches!(self, Self::Heard { .. })
+    }
+
+    /// The run that a user's wish is about.
+    pub(crate) fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Submit { run, .. } | Self::CancelRun { run } => Some(*run),
+            Self::Retry { task } => Some(task.run),
+            _ => None,
+        }
     }
 
     /// The worker that this is a sign of life of.

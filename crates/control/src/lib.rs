@@ -18,6 +18,7 @@
 
 mod action;
 mod attempt;
+mod calls;
 mod cluster;
 mod explain;
 mod input;

@@ -46,13 +46,17 @@ impl State {
                 });
             }
             // Its attempt was given up long ago; what counts is that the slot is free now.
-            if let Some(worker) = self.touch(turn, &name)
-                && worker.quarantined.is_none()
-            {
-                worker.free(occupant);
+            if let Some(worker) = self.touch(turn, &name) {
+                worker.note_end(occupant);
+                if worker.quarantined.is_none() {
+                    worker.free(occupant);
+                }
             }
             return Ok(());
         };
+        if is_end && let Some(worker) = self.workers.get_mut(&name) {
+            worker.note_end(Occupant { fence, rank });
+        }
         if state.is_end() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use types::{
 };
 
 use crate::attempt::Attempt;
+use crate::calls::Calls;
 use crate::run::Run;
 use crate::worker::Worker;
 use crate::{Action, Checkpoint, Input, Rejection, Settings, StopReason, WorkerState};
@@ -43,6 +44,8 @@ pub(crate) struct State {
     pub(crate) memo: BTreeMap<Digest, BTreeMap<String, Digest>>,
     /// Content key to the newest committed checkpoints of unfinished work, oldest first, never none.
     pub(crate) checkpoints: BTreeMap<Digest, Vec<Checkpoint>>,
+    /// What users have asked for lately.
+    pub(crate) calls: Calls,
 }
 
 /// The order in which the tasks that want one kind of slot get it: longest remaining path first, then the older run, then
@@ -67,6 +70,15 @@ pub(crate) struct Turn {
 impl State {
     /// Validates first and changes then, so that a rejected input leaves everything as it was.
     pub(crate) fn apply(&mut self, now: Timestamp, input: Input) -> Result<Vec<Action>, Rejection> {
+        if let Input::Called { call, wish } = input {
+            if self.calls.obeyed(&call).is_some() {
+                return Ok(Vec::new());
+            }
+            let run = wish.run();
+            let actions = self.apply(now, *wish)?;
+            self.calls.remember(call, run);
+            return Ok(actions);
+        }
         let now = now.max(self.clock);
         let mut turn = Turn {
             now,
@@ -139,7 +151,8 @@ impl State {
             }
             Input::Report(report) => self.report(&mut turn, report)?,
             Input::Shutdown => self.shutdown(&mut turn),
-            Input::Tick => {}
+            // unpacked above
+            Input::Called { .. } | Input::Tick => {}
         }
         self.clock = now;
         self.settle(&mut turn);

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use types::{Bug, Failure, FailureClass, Fence, Incarnation, Rank, SlotKind, WorkerId, planted};
 
 use crate::attempt::SeatState;
@@ -22,10 +24,16 @@ pub(crate) struct Worker {
     pub(crate) device: Option<Occupant>,
     /// The same for the host slot.
     pub(crate) host: Option<Occupant>,
+    /// The newest ranks whose end it has reported: named again in a hello, they are echoes of reports whose acknowledgement got
+    /// lost, and take no slot.
+    reported: BTreeSet<Occupant>,
 }
 
+/// So many are kept; an echo is of the latest ones.
+const REPORTED: usize = 64;
+
 /// The rank in a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Occupant {
     pub(crate) fence: Fence,
     pub(crate) rank: Rank,
@@ -43,6 +51,15 @@ impl Worker {
             gone: false,
             device: None,
             host: None,
+            reported: BTreeSet::new(),
+        }
+    }
+
+    /// It has said itself that this rank's process is gone.
+    pub(crate) fn note_end(&mut self, occupant: Occupant) {
+        self.reported.insert(occupant);
+        if self.reported.len() > REPORTED {
+            self.reported.pop_first();
         }
     }
 
@@ -209,8 +226,16 @@ impl State {
     }
 
     /// Whether a worker holds this rank without having a seat for it. An end that was reported but whose acknowledgement got
-    /// lost is none: its seat is there as long as its attempt is live, and needs no second stop.
+    /// lost is none, and needs no second stop.
     fn is_stranger(&self, name: &WorkerId, rank: LiveRank) -> bool {
+        let occupant = Occupant {
+            fence: rank.fence,
+            rank: rank.rank,
+        };
+        let worker = self.workers.get(name);
+        if worker.is_some_and(|worker| worker.reported.contains(&occupant)) {
+            return false;
+        }
         let attempt = self.attempts.get(&rank.fence);
         let seat = attempt.and_then(|attempt| attempt.seats.get(rank.rank.0 as usize));
         let incarnation = self.workers.get(name).map(|worker| worker.incarnation);

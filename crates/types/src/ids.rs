@@ -129,6 +129,10 @@ macro_rules! text_id {
 }
 
 text_id! {
+    /// One call of a user: the same again, however late it arrives, changes nothing.
+    CallId, "call's number"
+}
+text_id! {
     /// The process that owns one device, for as long as it keeps this name (over restarts).
     WorkerId, "worker name"
 }

@@ -28,8 +28,8 @@ pub use digest::{Digest, DigestError, DigestHasher};
 pub use duration::human;
 pub use failure::{Failure, FailureClass};
 pub use ids::{
-    Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName, Timestamp,
-    WorkerId,
+    CallId, Fence, IdError, Incarnation, MemberName, Rank, RunId, Step, TaskId, TaskName,
+    Timestamp, WorkerId,
 };
 #[cfg(feature = "planted")]
 pub use planted::plant;

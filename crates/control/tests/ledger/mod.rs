@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control::{Action, Input, RankReport, StartRank};
+use control::{Action, Input, LiveRank, RankReport, StartRank};
 use types::{Digest, Fence, Rank, SlotKind, TaskId, WorkerId};
 
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Who is in which slot, as far as anybody outside can know.
     slots: BTreeMap<(WorkerId, SlotKind), (Fence, Rank)>,
+    /// Ranks whose end their worker has reported: named again, they are echoes.
+    reported: BTreeSet<(WorkerId, Fence, Rank)>,
     /// Live gangs.
     gangs: BTreeMap<Fence, Gang>,
     /// Every fence ever, in order.
@@ -78,12 +80,16 @@ impl Ledger {
                     self.incarnations.insert(worker.clone(), incarnation.0) != Some(incarnation.0);
                 if newer {
                     self.quarantined.remove(worker);
+                    self.reported.retain(|(name, _, _)| name != worker);
                 }
                 let listed =
                     |seat: &(Fence, Rank)| live.iter().any(|rank| (rank.fence, rank.rank) == *seat);
                 self.slots
                     .retain(|(name, _), seat| name != worker || (!newer && listed(seat)));
-                for rank in live {
+                let reported = &self.reported;
+                let is_echo =
+                    |rank: &&LiveRank| reported.contains(&(worker.clone(), rank.fence, rank.rank));
+                for rank in live.iter().filter(|rank| !is_echo(rank)) {
                     self.slots
                         .entry((worker.clone(), rank.slot))
                         .or_insert((rank.fence, rank.rank));
@@ -96,6 +102,8 @@ impl Ledger {
             }
             Input::Report(report) if report.what.is_end() => {
                 let seat = (report.fence, report.rank);
+                self.reported
+                    .insert((report.worker.clone(), report.fence, report.rank));
                 let before = self.slots.len();
                 self.slots
                     .retain(|(name, _), held| name != &report.worker || *held != seat);
