@@ -10,7 +10,7 @@ use types::{Bug, Fence, MetricPoint, Rank, Step, TaskName, planted};
 
 use crate::run_dir::RunDir;
 
-/// Files that grow. A seam: [`OpenFiles`] are the system's; the simulation has others.
+/// Files that grow. A seam: `OpenFiles` are the system's; the simulation has others.
 pub trait RecordFiles {
     /// All bytes of a file; none if there is no such file.
     ///

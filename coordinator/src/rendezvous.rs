@@ -169,7 +169,7 @@ impl Rendezvous {
     /// Answers a rank at once; `None` if the keys that it asks for are not there yet.
     ///
     /// # Errors
-    /// As [`Rendezvous::ask`].
+    /// As when a question waits: `ABORTED` or `INVALID_ARGUMENT`.
     pub fn ask_now(&self, request: &v1::StoreRequest) -> Result<Option<v1::StoreReply>, Status> {
         let (fence, gang) = self.seat(request)?;
         let rank = Rank(request.rank);
