@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "what it found, for whoever runs it")]
 
+use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -45,10 +46,23 @@ fn main() -> ExitCode {
         return ExitCode::from(supervisor::run(&cli.options).expect("a worker"));
     }
     let lines = std::env::var("TUTTI_LINES").map_or(LINES, |text| text.parse().expect("a number"));
-    a_follower_hears_every_line_over_attempts_and_restarts();
-    no_line_is_lost_or_doubled_by_kills_and_outages(lines);
-    println!("test result: ok. 2 passed");
-    ExitCode::SUCCESS
+    let tests = vec![
+        Trial::test(
+            "a_follower_hears_every_line_over_attempts_and_restarts",
+            || {
+                a_follower_hears_every_line_over_attempts_and_restarts();
+                Ok(())
+            },
+        ),
+        Trial::test(
+            "no_line_is_lost_or_doubled_by_kills_and_outages",
+            move || {
+                no_line_is_lost_or_doubled_by_kills_and_outages(lines);
+                Ok(())
+            },
+        ),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 
 /// Line `number` of an attempt's rank.

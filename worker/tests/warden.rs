@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use duty::Exit;
+use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
@@ -36,16 +37,33 @@ fn main() -> ExitCode {
 
 /// What `cargo test` runs.
 fn test() -> ExitCode {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        ends_are_passed_on_as_they_are().await;
-        a_kill_by_order_is_told_from_one_from_elsewhere().await;
-        who_flees_goes_with_the_rank().await;
-        who_flees_goes_by_order().await;
-    });
-    when_the_worker_is_killed_a_fork_happy_child_has_no_survivors();
-    println!("test result: ok. 5 passed");
-    ExitCode::SUCCESS
+    let tests = vec![
+        trial(
+            "ends_are_passed_on_as_they_are",
+            ends_are_passed_on_as_they_are,
+        ),
+        trial(
+            "a_kill_by_order_is_told_from_one_from_elsewhere",
+            a_kill_by_order_is_told_from_one_from_elsewhere,
+        ),
+        trial("who_flees_goes_with_the_rank", who_flees_goes_with_the_rank),
+        trial("who_flees_goes_by_order", who_flees_goes_by_order),
+        Trial::test(
+            "when_the_worker_is_killed_a_fork_happy_child_has_no_survivors",
+            || {
+                when_the_worker_is_killed_a_fork_happy_child_has_no_survivors();
+                Ok(())
+            },
+        ),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+fn trial<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        tokio::runtime::Runtime::new()?.block_on(test());
+        Ok(())
+    })
 }
 
 fn rank(script: &str) -> RankProcess {
