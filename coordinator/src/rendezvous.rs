@@ -173,7 +173,7 @@ impl Rendezvous {
     pub fn ask_now(&self, request: &v1::StoreRequest) -> Result<Option<v1::StoreReply>, Status> {
         let (fence, gang) = self.seat(request)?;
         let rank = Rank(request.rank);
-        let Some(ask) = request.ask.clone() else {
+        let Some(ask) = &request.ask else {
             return Err(proto::Invalid::new("StoreRequest", "ask", "not given").into());
         };
         let answer = match ask {
