@@ -5,7 +5,8 @@ use types::{Bug, CallId, Digest, Fence, RunId, TaskGraph, TaskId, Timestamp, Wor
 
 use crate::state::State;
 use crate::{
-    Action, AttemptView, Input, Rejection, RunView, TaskView, WaitingFor, WorkerView, explain,
+    Action, AttemptView, Input, Rejection, RunOutcome, RunView, TaskView, WaitingFor, WorkerView,
+    explain,
 };
 
 /// Workers, runs, attempts, and what is remembered.
@@ -152,6 +153,12 @@ impl Cluster {
         explain::explain(&self.state, &self.contact, task)
     }
 
+    /// [`Cluster::explain`] for every task of a run, in the graph's order; empty if there is no such run.
+    #[must_use]
+    pub fn reasons(&self, run: RunId) -> Vec<WaitingFor> {
+        explain::reasons(&self.state, &self.contact, run)
+    }
+
     /// The time of the last durable input: the shell's clock must not start before it.
     #[must_use]
     pub fn clock(&self) -> Timestamp {
@@ -196,6 +203,12 @@ impl Cluster {
     #[must_use]
     pub fn run(&self, run: RunId) -> Option<RunView> {
         self.state.runs.get(&run).map(|found| found.view(run))
+    }
+
+    /// When and how a run ended, if it has.
+    #[must_use]
+    pub fn ended(&self, run: RunId) -> Option<(Timestamp, RunOutcome)> {
+        self.state.runs.get(&run)?.ended
     }
 
     /// The graph that a run was submitted with.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use types::{Failure, Fence, RunId, TaskId, TaskName, WorkerId};
+use types::{Failure, Fence, RunId, TaskId, WorkerId};
 
 use crate::attempt::{Attempt, SeatState};
 use crate::cluster::Contact;
@@ -46,17 +46,22 @@ pub(crate) fn tasks(state: &State, contact: &Contact, id: RunId) -> Vec<TaskView
     let Some(run) = state.runs.get(&id) else {
         return Vec::new();
     };
+    let reasons = reasons(state, contact, id).into_iter();
+    reasons
+        .enumerate()
+        .map(|(index, reason)| view(state, (id, run), index, reason))
+        .collect()
+}
+
+/// The reason of every task of a run, in the graph's order.
+pub(crate) fn reasons(state: &State, contact: &Contact, id: RunId) -> Vec<WaitingFor> {
+    let Some(run) = state.runs.get(&id) else {
+        return Vec::new();
+    };
     let queue = queue_reasons(state, contact, None);
     let failed = nearest_failed(run);
     (0..run.tasks.len())
-        .map(|index| {
-            view(
-                state,
-                (id, run),
-                index,
-                reason(state, contact, (id, run), index, &queue, &failed),
-            )
-        })
+        .map(|index| reason(state, contact, (id, run), index, &queue, &failed))
         .collect()
 }
 
@@ -154,12 +159,9 @@ fn nearest_failed(run: &Run) -> Vec<Option<usize>> {
         let found = if matches!(task.phase, Phase::Failed(_)) {
             Some((0, index))
         } else {
-            let before = run.graph.tasks[index]
-                .inputs
-                .iter()
-                .filter_map(|input| run.find(&input.task));
+            let before = run.before[index].iter();
             before
-                .filter_map(|earlier| nearest[earlier])
+                .filter_map(|earlier| nearest[*earlier])
                 .min()
                 .map(|(distance, failed)| (distance + 1, failed))
         };
@@ -181,18 +183,12 @@ fn blocked(run: &Run, index: usize, failed: &[Option<usize>]) -> WaitingFor {
             failure: failure.clone(),
         };
     }
-    let mut missing = std::collections::BTreeSet::new();
-    for input in &run.graph.tasks[index].inputs {
-        missing.extend(
-            run.find(&input.task)
-                .filter(|before| !matches!(run.tasks[*before].phase, Phase::Done { .. })),
-        );
-    }
+    let before = run.before[index].iter();
+    let missing = before.filter(|before| !matches!(run.tasks[**before].phase, Phase::Done { .. }));
     WaitingFor::Inputs {
         tasks: missing
-            .into_iter()
-            .map(|before| run.graph.tasks[before].name.clone())
-            .collect::<Vec<TaskName>>(),
+            .map(|before| run.graph.tasks[*before].name.clone())
+            .collect(),
     }
 }
 

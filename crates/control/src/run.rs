@@ -19,8 +19,10 @@ pub(crate) struct Run {
     pub(crate) ended: Option<(Timestamp, RunOutcome)>,
     /// It shall end before its tasks are done.
     pub(crate) ending: Option<StopReason>,
-    /// In the graph's order, like the next two.
+    /// In the graph's order, like the next three.
     pub(crate) tasks: Vec<Task>,
+    /// Tasks that this one reads something of, in the graph's order.
+    pub(crate) before: Vec<Vec<usize>>,
     /// Tasks that read something of this one.
     pub(crate) dependents: Vec<Vec<usize>>,
     /// The longest path from this task, itself included, to the end of the graph.
@@ -80,17 +82,16 @@ impl Run {
             .zip(0..)
             .collect();
         let mut dependents = vec![Vec::new(); graph.tasks.len()];
-        let mut tasks = Vec::with_capacity(graph.tasks.len());
+        let mut before = Vec::with_capacity(graph.tasks.len());
         for (task, node) in graph.tasks.iter().enumerate() {
-            let before: BTreeSet<usize> = node
-                .inputs
-                .iter()
+            let inputs = node.inputs.iter();
+            let earlier: BTreeSet<usize> = inputs
                 .filter_map(|input| index.get(&input.task).copied())
                 .collect();
-            for earlier in &before {
+            for earlier in &earlier {
                 dependents[*earlier].push(task);
             }
-            tasks.push(Task::blocked(before.len()));
+            before.push(Vec::from_iter(earlier));
         }
         let mut remaining = vec![Duration::ZERO; graph.tasks.len()];
         for (task, node) in graph.tasks.iter().enumerate().rev() {
@@ -107,7 +108,8 @@ impl Run {
             submitted,
             ended: None,
             ending: None,
-            tasks,
+            tasks: (before.iter().map(Vec::len)).map(Task::blocked).collect(),
+            before,
             dependents,
             remaining,
             index,

@@ -8,19 +8,11 @@ use crate::sim::{Violation, play};
 
 /// Bugs that break no promise here, because something else keeps it: ranks keep the lease themselves, so the coordinator's margin
 /// is a second defence; whatever a worker says wakes the core as well as its own timer for a broken gang does; a worker refuses
-/// what its slot is still taken for, and is asked again; and here every worker comes back some day.
+/// what its slot is still taken for, and is asked again.
 pub const SHIELDED: &[Bug] = &[
     Bug::MarginDropped,
     Bug::GraceNotWoken,
     Bug::StrangersIgnored,
-    Bug::LeasesNotRestarted,
-];
-
-/// Bugs that only some seeds beyond those searched so far may show: nothing is claimed about them.
-pub const OPEN: &[Bug] = &[
-    Bug::BackOffForgotten,
-    Bug::LostPointAcknowledged,
-    Bug::LostLinesNotRepeated,
 ];
 
 /// How a planted bug was found.

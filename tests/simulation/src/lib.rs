@@ -25,7 +25,7 @@ mod strike;
 mod watch;
 
 #[cfg(feature = "planted")]
-pub use bugs::{Found, OPEN, SHIELDED, find, find_planted, story_of};
+pub use bugs::{Found, SHIELDED, find, find_planted, story_of};
 pub use fault::{Fault, Strike};
 pub use scenario::Scenario;
 pub use shrink::{shrink, story};

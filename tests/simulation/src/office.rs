@@ -1,21 +1,23 @@
 //! The coordinator: the shipped clerk, records, rendezvous and artifact store, on a disk that forgets.
 
+mod disk;
+mod world;
+
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use artifact::Disk as _;
-use control::{Action, Cluster, Input, Record, RunOutcome};
-use coordinator::{
-    Clerk, Greeting, Line, RecordFiles, Records, Rendezvous, Said, Told, World, opening, replay,
-};
+use control::{Action, Cluster, Input, RunOutcome};
+use coordinator::{Clerk, Greeting, Records, Rendezvous, Said, opening, replay};
 use duty::protocol::{StoreAnswer, StoreAsk};
 use journal::Journal;
 use proto::v1::{self, store_reply::Answer, store_request::Ask};
-use testkit::Disk;
-use types::{Digest, Fence, Incarnation, MetricPoint, Rank, RunId, TaskName, Timestamp, WorkerId};
+use types::{Digest, Fence, Incarnation, Rank, RunId, Timestamp, WorkerId};
 
 use crate::sim::{Event, Sim, Up, Wish};
+use disk::{DiskJournal, Doom, JOURNAL, OfficeDisk, Plan};
+use world::{Out, SimFiles, SimLine, SimWorld};
 
 /// How soon a disk that was full is tried again (milliseconds).
 const JOURNAL_PAUSE: u64 = 2_000;
@@ -56,277 +58,10 @@ enum Request {
     User(Input),
 }
 
-/// What the clerk wants done, until its turn is over.
-#[derive(Default)]
-struct Out {
-    told: Vec<(u64, Told)>,
-    hung_up: Vec<u64>,
-    notices: Vec<Action>,
-}
-
-/// When the coordinator is to die at a write of its journal, and the count of all writes.
-#[derive(Debug, Default)]
-struct Doom {
-    writes: u64,
-    plan: Option<Plan>,
-    struck: Option<Plan>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    at: u64,
-    written: bool,
-    down: u64,
-    machine: bool,
-}
-
-/// The simulated disk, with room or without.
-#[derive(Debug, Clone)]
-pub(crate) struct OfficeDisk(Disk);
-
-impl Default for OfficeDisk {
-    fn default() -> Self {
-        let disk = Disk::new(7);
-        for folder in ["/run", "/run/report/metrics", "/run/logs"] {
-            let folder = Path::new(folder);
-            // a new disk has room
-            let _ = disk.create_folder(folder);
-        }
-        for folder in ["/", "/run", "/run/report"] {
-            let _ = disk.sync_folder(Path::new(folder));
-        }
-        Self(disk)
-    }
-}
-
-impl OfficeDisk {
-    pub(crate) fn set_full(&self, full: bool) {
-        self.0.set_capacity(if full { 0 } else { u64::MAX });
-    }
-
-    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let made = match self.0.append(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(folder) = path.parent() {
-                    self.0.create_folder(folder)?;
-                    let above = folder.parent().unwrap_or(folder);
-                    self.0.sync_folder(above)?;
-                }
-                let new = self.0.create(path)?;
-                drop(new);
-                self.0.sync_folder(path.parent().unwrap_or(path))?;
-                self.0.append(path)
-            }
-            made => made,
-        };
-        io::Write::write_all(&mut made?, bytes)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        match self.0.read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            read => read,
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // one thread: never poisoned unless the simulation is over
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-// ---- the journal --------------------------------------------------------------------------------------------------------
-
-const JOURNAL: &str = "/run/journal";
-
-/// Records on the simulated disk: each is its length, a digest, and its text, so that a torn end is known as one.
-struct DiskJournal {
-    disk: OfficeDisk,
-    /// Bytes so far.
-    length: usize,
-    doom: Arc<Mutex<Doom>>,
-}
-
-impl Journal for DiskJournal {
-    fn append(&mut self, records: &[Record]) -> Result<(), journal::Error> {
-        let plan = {
-            let mut doom = lock(&self.doom);
-            doom.writes += 1;
-            let due = doom.plan.filter(|plan| doom.writes >= plan.at);
-            if due.is_some() {
-                doom.plan = None;
-                doom.struck = due;
-            }
-            due
-        };
-        if plan.is_some_and(|plan| !plan.written) {
-            return Err(dead());
-        }
-        let path = Path::new(JOURNAL);
-        let mut bytes = Vec::new();
-        for record in records {
-            let text = record.to_json().expect("every record can be written");
-            bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
-            bytes.extend(text.as_bytes());
-        }
-        if self.disk.append(path, &bytes).is_err() {
-            // all or nothing
-            let _ = self.disk.0.cut(path, self.length);
-            return Err(journal::Error::Full {
-                path: PathBuf::from(JOURNAL),
-            });
-        }
-        self.length += bytes.len();
-        if !types::planted(types::Bug::JournalNotSynced) {
-            self.disk.0.settle(path).map_err(|_| dead())?;
-        }
-        if plan.is_some() { Err(dead()) } else { Ok(()) }
-    }
-
-    fn records(&self) -> Result<journal::Records<'_>, journal::Error> {
-        let path = Path::new(JOURNAL);
-        let bytes = self.disk.read(path).map_err(|_| dead())?;
-        let mut records = Vec::new();
-        let mut rest = &bytes[..];
-        while let Some((text, after)) = frame(rest) {
-            records.push(text.to_owned());
-            rest = after;
-        }
-        let torn = rest.len();
-        if torn > 0 {
-            let _ = self.disk.0.cut(path, bytes.len() - torn);
-        }
-        let records = records.into_iter().zip(1..).map(|(text, number)| {
-            Record::from_json(&text).map_err(|source| journal::Error::Record {
-                path: PathBuf::from(JOURNAL),
-                number,
-                source,
-            })
-        });
-        Ok(Box::new(records))
-    }
-}
-
-/// The next whole record, and what comes after it.
-fn frame(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let digest = bytes.get(4..12)?;
-    let text = bytes.get(12..12 + length)?;
-    let whole = length > 0 && &blake3::hash(text).as_bytes()[..8] == digest;
-    whole.then_some((std::str::from_utf8(text).ok()?, &bytes[12 + length..]))
-}
-
-/// The process is gone, and whatever it was doing.
-fn dead() -> journal::Error {
-    journal::Error::Io {
-        path: PathBuf::from(JOURNAL),
-        doing: "go on",
-        source: io::Error::other("the coordinator is dead"),
-    }
-}
-
-// ---- what the clerk reaches ------------------------------------------------------------------------------------------------
-
-struct SimLine {
-    wire: u64,
-    out: Arc<Mutex<Out>>,
-}
-
-impl Line for SimLine {
-    fn tell(&self, told: Told) -> bool {
-        lock(&self.out).told.push((self.wire, told));
-        true
-    }
-}
-
-impl Drop for SimLine {
-    fn drop(&mut self) {
-        lock(&self.out).hung_up.push(self.wire);
-    }
-}
-
-struct SimWorld {
-    store: artifact::Store,
-    rendezvous: Arc<Rendezvous>,
-    records: Records<SimFiles>,
-    out: Arc<Mutex<Out>>,
-}
-
-struct SimFiles {
-    disk: OfficeDisk,
-    dirty: std::collections::BTreeSet<PathBuf>,
-}
-
-impl RecordFiles for SimFiles {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.disk.read(path)
-    }
-
-    fn cut(&mut self, path: &Path, bytes: u64) -> io::Result<()> {
-        self.disk.0.cut(path, bytes as usize)
-    }
-
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.dirty.insert(path.to_owned());
-        self.disk.append(path, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        for path in std::mem::take(&mut self.dirty) {
-            match self.disk.0.settle(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, _: &Path) {}
-}
-
-impl World for SimWorld {
-    fn has(&self, digest: &Digest) -> bool {
-        self.store.has(digest)
-    }
-
-    fn open_rendezvous(&mut self, fence: Fence, ranks: Vec<(Rank, WorkerId, Incarnation)>) {
-        self.rendezvous.open(fence, ranks);
-    }
-
-    fn close_rendezvous(&mut self, fence: Fence) {
-        self.rendezvous.close(fence);
-    }
-
-    fn metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) -> io::Result<()> {
-        self.records.metric(task, fence, point)
-    }
-
-    fn log(
-        &mut self,
-        task: &TaskName,
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: &[String],
-    ) -> io::Result<u64> {
-        self.records.log(task, fence, rank, first, lines)
-    }
-
-    fn sync_records(&mut self) -> bool {
-        self.records.sync()
-    }
-
-    fn close_records(&mut self, task: &TaskName, fence: Fence) {
-        self.records.close(task, fence);
-    }
-
-    fn notice(&mut self, action: Action) {
-        lock(&self.out).notices.push(action);
-    }
-}
-
-// ---- its life ----------------------------------------------------------------------------------------------------------------
 
 impl Office {
     pub(crate) fn is_up(&self) -> bool {
@@ -485,7 +220,7 @@ impl Sim {
                 Path::new("/run"),
                 SimFiles {
                     disk: self.office.disk.clone(),
-                    dirty: std::collections::BTreeSet::new(),
+                    dirty: BTreeSet::new(),
                 },
             ),
             out: Arc::clone(&out),
@@ -563,8 +298,6 @@ impl Sim {
         if self.office.is_up() && self.office.stopping.is_none() {
             self.office.stopping = Some((self.now + DRAIN_LIMIT, down));
             self.office_take(Request::User(Input::Shutdown));
-            let life = self.office.life;
-            self.after(DRAIN_LIMIT, Event::OfficeTurn(life));
         }
     }
 
@@ -584,8 +317,7 @@ impl Sim {
             .is_some_and(|until| until <= self.now)
         {
             self.office.paused_until = None;
-            let life = self.office.life;
-            self.after(0, Event::OfficeTurn(life));
+            self.office_turn_at(self.now, self.office.life);
         }
     }
 
@@ -649,10 +381,13 @@ impl Sim {
         if life != self.office.life || self.office.is_paused() {
             return;
         }
-        let now = self.office_now();
+        let (now, this) = (self.office_now(), self.now);
         let Some(process) = &mut self.office.process else {
             return;
         };
+        if process.turn_due.is_none_or(|due| due > this) {
+            return; // it has had this turn sooner
+        }
         process.turn_due = None;
         if !process.stuck {
             let batch = process.inbox.len().min(BATCH);
@@ -815,9 +550,7 @@ impl Sim {
             }
             Action::Drained => {
                 if let Some((_, down)) = self.office.stopping {
-                    self.office.stopping = Some((self.now, down));
-                    let life = self.office.life;
-                    self.after(50, Event::OfficeTurn(life));
+                    self.office.stopping = Some((self.now + 50, down));
                 }
             }
             Action::StopRank { .. } | Action::TaskRetried { .. } | Action::WorkerDrained { .. } => {
@@ -831,7 +564,7 @@ impl Sim {
         };
         let anew = process.starting_anew();
         let run = process.run;
-        let ended = process.clerk.cluster().run(run).and_then(|run| run.ended);
+        let ended = process.clerk.cluster().ended(run);
         let more = !process.inbox.is_empty();
         let deadline = process.clerk.cluster().next_deadline();
         let (origin, since) = process.origin;
@@ -853,8 +586,10 @@ impl Sim {
         }
         if more {
             self.office_turn_at(self.now, life);
-        } else if let Some(deadline) = deadline {
-            let at = since + deadline.0.saturating_sub(origin.0);
+        }
+        let due = deadline.map(|deadline| since + deadline.0.saturating_sub(origin.0));
+        let limit = self.office.stopping.map(|(limit, _)| limit);
+        for at in due.into_iter().chain(limit) {
             self.office_turn_at(at.max(self.now + 1), life);
         }
     }

@@ -343,14 +343,10 @@ impl Sim {
         let deadline = cluster.next_deadline();
         let now = self.office_now();
         let mut found = None;
-        for node in &self.scenario.graph.tasks {
-            let task = TaskId {
-                run,
-                name: node.name.clone(),
-            };
-            let why = cluster.explain(&task);
+        let reasons = cluster.reasons(run);
+        for (node, why) in self.scenario.graph.tasks.iter().zip(reasons) {
             let wrong = match &why {
-                WaitingFor::NoSuchTask => cluster.run(run).is_some(),
+                WaitingFor::NoSuchTask => true,
                 WaitingFor::Slots { free, need, .. } => free >= need,
                 WaitingFor::Workers { have, need, .. } => have >= need,
                 WaitingFor::Shutdown => !cluster.is_stopping(),
