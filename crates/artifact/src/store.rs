@@ -48,6 +48,10 @@ impl Store {
         for left in disk.list(aside).map_err(Error::io("clearing", aside))? {
             disk.remove(&left).map_err(Error::io("clearing", &left))?;
         }
+        // A process that died between a name's appearance and the sync after it left a name that is there, but not for good.
+        for folder in store.folders()?.iter().chain([&store.0.root]) {
+            (store.disk().sync_folder(folder)).map_err(Error::io("syncing", folder))?;
+        }
         Ok(store)
     }
 
@@ -104,18 +108,9 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn list(&self) -> Result<Vec<(Digest, u64)>, Error> {
-        let list = |folder: &Path| match self.disk().list(folder) {
-            // gone meanwhile, or not yet there
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            listed => listed.map_err(Error::io("reading", folder)),
-        };
         let mut found = Vec::new();
-        for folder in list(&self.0.root)? {
-            let is_one = folder.file_name().is_some_and(|name| name.len() == 2);
-            if !is_one {
-                continue;
-            }
-            for path in list(&folder)? {
+        for folder in self.folders()? {
+            for path in self.list_folder(&folder)? {
                 let name = path.file_name().and_then(|name| name.to_str());
                 let digest = name.and_then(|name| name.parse::<Digest>().ok());
                 if let Some(digest) = digest
@@ -126,6 +121,21 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// The folders that artifacts are in.
+    fn folders(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut folders = self.list_folder(&self.0.root)?;
+        folders.retain(|folder| folder.file_name().is_some_and(|name| name.len() == 2));
+        Ok(folders)
+    }
+
+    fn list_folder(&self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        match self.disk().list(folder) {
+            // gone meanwhile, or not yet there
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(Error::io("reading", folder)),
+        }
     }
 
     /// Bytes that may still be written on its disk.

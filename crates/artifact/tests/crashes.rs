@@ -84,6 +84,29 @@ proptest! {
 }
 
 #[test]
+fn what_a_dying_process_left_is_safe_once_the_store_is_open_again() {
+    for seed in 0..20 {
+        let disk = Disk::new(seed);
+        disk.create_folder(Path::new(ROOT)).unwrap();
+        disk.sync_folder(Path::new("/")).unwrap();
+        disk.sync_folder(Path::new("/run")).unwrap();
+        let store = open(&disk);
+        // as far as `take_file` comes before it syncs the name
+        let (aside, digest) = (store.aside(), Digest::of(b"teacher"));
+        let path = store.path(&digest);
+        disk.create(&aside).unwrap().write_all(b"teacher").unwrap();
+        disk.settle(&aside).unwrap();
+        disk.create_folder(path.parent().unwrap()).unwrap();
+        disk.rename(&aside, &path).unwrap();
+        drop(store);
+
+        assert!(open(&disk).has(&digest), "and so it may be promised");
+        disk.crash();
+        assert!(open(&disk).has(&digest), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_full_disk_says_what_is_needed_and_free_and_leaves_nothing() {
     let disk = Disk::new(1);
     let store = open(&disk);
