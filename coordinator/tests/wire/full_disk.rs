@@ -1,62 +1,16 @@
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use proto::v1;
 use proto::v1::users_client::UsersClient;
+use testkit::SmallDisk;
 use tonic::Code;
 use types::Digest;
 
 use crate::fake_worker::{FakeWorker, Manners, artifacts, send_artifact};
 use crate::reach::{Authorized, LIMIT};
 use crate::runs::assert_each_finished_once;
-use crate::scene::{Scene, path_text};
-
-/// A small file system of its own, as long as it lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Where nothing may be mounted, there is no such test; where everything is tested, there has to be.
-    fn mount(folder: &Path) -> Option<Self> {
-        fs::create_dir_all(folder).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=24m", "tutti-test"])
-            .arg(path_text(folder))
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(folder.to_owned())),
-            other => {
-                assert!(
-                    std::env::var_os("CI").is_none(),
-                    "no tmpfs can be mounted: {other:?}"
-                );
-                eprintln!("skipped: mounting a tmpfs needs root ({other:?})");
-                None
-            }
-        }
-    }
-
-    /// Fills it to the last page; the file that does so.
-    fn fill(&self) -> PathBuf {
-        let ballast = self.0.join("ballast");
-        let mut file = File::create(&ballast).unwrap();
-        loop {
-            match file.write_all(&[1; 4096]) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => return ballast,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::scene::Scene;
 
 async fn status(users: &mut UsersClient<Authorized>) -> v1::StatusReply {
     let request = v1::StatusRequest { run: None };
@@ -87,7 +41,7 @@ fn heard_at(reply: &v1::StatusReply, name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_pauses_a_run_says_so_and_ends_nothing() {
     let scene = Scene::new();
-    let Some(disk) = SmallDisk::mount(&scene.run_dir()) else {
+    let Some(disk) = SmallDisk::mount(&scene.run_dir(), 24) else {
         return;
     };
     let coordinator = scene.start();

@@ -25,7 +25,13 @@ pub fn host_spec() -> TaskSpec {
 /// A task that takes the device and makes checkpoints; its content does not matter to whoever supervises it.
 #[must_use]
 pub fn train_spec() -> TaskSpec {
-    TaskSpec::Train(TrainSpec {
+    TaskSpec::Train(training())
+}
+
+/// The same, for whoever really trains: complete, as small as can be, on data that is not there.
+#[must_use]
+pub fn training() -> TrainSpec {
+    TrainSpec {
         seed: 1,
         iteration: 1,
         stage: 1,
@@ -113,5 +119,5 @@ pub fn train_spec() -> TaskSpec {
             threads: 1,
             prefetch_threads: 0,
         },
-    })
+    }
 }
