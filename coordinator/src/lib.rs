@@ -34,6 +34,7 @@ mod status_table;
 mod submission;
 mod sweeper;
 mod terminal;
+mod words;
 
 // The worker of `tests/wire`, for the tests that need the coordinator in their own process.
 #[cfg(test)]
@@ -49,10 +50,11 @@ mod reach;
 #[path = "../tests/wire/small_plan.rs"]
 mod small_plan;
 
-pub use clerk::{Clerk, Greeting, Line, Said, SaidReport, Told, World};
+pub use clerk::{Clerk, Line, World};
 pub use cli::main;
 pub use pauses::Pauses;
 pub use records::{RecordFiles, Records};
 pub use rendezvous::Rendezvous;
 pub use replay::replay;
 pub use submission::opening;
+pub use words::{Greeting, Said, SaidReport, Told};

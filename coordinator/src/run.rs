@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use types::{RunId, Timestamp};
 
-use crate::clerk::Greeting;
 use crate::exit;
 use crate::finish;
 use crate::local_workers::{LocalWorkers, Recipe};
@@ -25,10 +24,11 @@ use crate::rendezvous::{Rendezvous, live_gangs};
 use crate::replay::replay;
 use crate::run_dir::RunDir;
 use crate::server;
-use crate::shell::{Handle, Outputs, Parts, Shell};
+use crate::shell::{Handle, Outputs, Parts, Shell, ShellError};
 use crate::submission::{Submitter, opening};
 use crate::sweeper::{self, Manifests};
 use crate::terminal;
+use crate::words::Greeting;
 
 /// What a user may choose.
 #[derive(Debug, Clone)]
@@ -123,7 +123,10 @@ pub(crate) async fn run_over(
         if let Input::ArtifactLost { digest } = &input {
             tracing::warn!("artifact {digest} is gone from the store: what made it runs again");
         }
-        handle.input(input).await?;
+        match handle.input(input).await {
+            Err(ShellError::Gone) => return Err(why_it_ended(shell.await)),
+            taken => taken?,
+        }
     }
     drop(hold);
 
@@ -145,10 +148,7 @@ pub(crate) async fn run_over(
         let paged = tokio::spawn(paged);
         let end = tokio::select! {
             end = session.go_on(snapshots, &mut interrupts) => end,
-            ended = &mut shell => match ended {
-                Ok(Err(error)) => Err(error),
-                _ => Err(anyhow::anyhow!("the coordinator's loop ended by itself")),
-            },
+            ended = &mut shell => Err(why_it_ended(ended)),
         };
         shown.abort();
         // A page that is being written is written whole, and before the last one.
@@ -175,6 +175,14 @@ pub(crate) async fn run_over(
         elapsed: began.elapsed(),
     })?;
     Ok(code)
+}
+
+/// The loop's own error, for who only sees that the loop is gone.
+fn why_it_ended(ended: Result<Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Err(error)) => error,
+        _ => anyhow::anyhow!("the coordinator's loop ended by itself"),
+    }
 }
 
 /// What the run leaves at its end is of use.

@@ -11,9 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use types::{Fence, Incarnation, Progress, Rank, SlotKind, Step, WorkerId};
 
-use crate::clerk::{Said, SaidReport};
 use crate::rendezvous::Rendezvous;
 use crate::shell::Handle;
+use crate::words::{Said, SaidReport};
 
 /// A worker that has connected says hello at once.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proto::v1::{self, to_worker::Body};
 use types::{Digest, TaskSpec};
 
-use crate::clerk::Told;
+use crate::words::Told;
 
 /// What a worker is told, as it travels.
 pub(super) fn to_wire(told: Told) -> v1::ToWorker {

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use types::{Incarnation, Progress, TaskId, WorkerId};
 
-use crate::clerk::Said;
 use crate::pauses::Pauses;
+use crate::words::Said;
 
 /// What a worker's stream takes.
 pub(crate) type ToWorkerSender = mpsc::Sender<Result<v1::ToWorker, Status>>;

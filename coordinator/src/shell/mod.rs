@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, watch};
 use types::Bytes;
 
 use crate::board::Snapshot;
-use crate::clerk::{Clerk, Greeting};
+use crate::clerk::Clerk;
 use crate::clock::Clock;
 use crate::records::{OpenFiles, Records};
 use crate::rendezvous::Rendezvous;
 use crate::sweeper::Sweeper;
+use crate::words::Greeting;
 
 pub(crate) use command::manifest;
 pub(crate) use handle::{Handle, ShellError, ToWorkerSender, View};

@@ -7,10 +7,11 @@ use types::{Digest, Fence, Incarnation, MetricPoint, Rank, TaskName, WorkerId};
 
 use super::ToWorkerSender;
 use super::command::to_wire;
-use crate::clerk::{Line, Told, World};
+use crate::clerk::{Line, World};
 use crate::records::{OpenFiles, Records};
 use crate::rendezvous::Rendezvous;
 use crate::sweeper::Sweeper;
+use crate::words::Told;
 
 /// What the clerk reaches in a real coordinator.
 pub(super) struct ShellWorld {
