@@ -3,6 +3,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use serde_json::{Map, Value, json};
 
 use crate::layout::byte_length;
@@ -23,10 +25,11 @@ pub struct TensorWriter {
 }
 
 impl TensorWriter {
-    /// Starts the file beside `path` with names, types and shapes of all tensors.
+    /// Starts the file beside `path` with names, types and shapes of all tensors, and takes the room for all of them: where there
+    /// is too little, that is known now.
     ///
     /// # Errors
-    /// When the file cannot be written, or a tensor is too large to count its bytes.
+    /// When the file cannot be written or has no room, or a tensor is too large to count its bytes.
     pub fn create(
         path: &Path,
         tensors: &[(String, Info)],
@@ -75,9 +78,23 @@ impl TensorWriter {
             missing: end,
             is_whole: false,
         };
+        writer.reserve(8 + header.len() + end)?;
         writer.write(&(header.len() as u64).to_le_bytes())?;
         writer.write(&header)?;
         Ok(writer)
+    }
+
+    /// Takes so many bytes of the disk, where the file system can do that.
+    fn reserve(&self, bytes: usize) -> Result<(), Error> {
+        // a file that large is refused by the first write beyond what there is
+        let length = i64::try_from(bytes).unwrap_or(i64::MAX);
+        match fallocate(self.file.get_ref(), FallocateFlags::empty(), 0, length) {
+            Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => Err(Error::Io {
+                path: self.aside.clone(),
+                source: errno.into(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Positions of the declared tensors in the order in which they have to be appended: wide types first, which keeps each

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::os::unix::fs::MetadataExt;
+
 use tensorfile::{Dtype, Error, Info, TensorFile, TensorWriter};
 
 /// A legacy file whose object is `pickle`.
@@ -58,6 +60,23 @@ fn plain_values_read() {
     .unwrap();
     assert_eq!(file.metadata("epoch"), Some("7"));
     assert_eq!(file.metadata("cfg/a"), Some("0.5"));
+}
+
+#[test]
+fn room_for_all_of_it_is_taken_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.safetensors");
+    let info = Info {
+        dtype: Dtype::F32,
+        shape: vec![1 << 20],
+    };
+    let tensors = [("a".to_owned(), info)];
+    let writer = TensorWriter::create(&path, &tensors, &Default::default()).unwrap();
+    let aside = folder.path().join("t.safetensors.part");
+    let taken = std::fs::metadata(&aside).unwrap().blocks() * 512;
+    assert!(taken >= 4 << 20, "{taken} bytes");
+    drop(writer);
+    assert!(!aside.exists(), "and given back");
 }
 
 #[test]

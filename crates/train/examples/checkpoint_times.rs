@@ -126,77 +126,18 @@ impl Host for Watch {
 }
 
 fn spec(data: DataSettings) -> TrainSpec {
-    TrainSpec {
-        seed: 7,
-        iteration: 1,
+    let mut spec = TrainSpec {
         stage: 2,
-        member: MemberName::new("atst").expect("a name"),
-        model: ModelSettings {
-            architecture: Architecture::AtstFrame,
-            transformer: TransformerSettings::PUBLISHED,
-            audioset_head: None,
-            embedding_pooling: EmbeddingPooling::AdaptiveAverage,
-            crnn: CrnnSettings::PUBLISHED,
-            atst_floor: DecibelFloor::Batch,
-            fpasst_mel: MelEdges::FIXED,
-            beats: BeatsSettings::PUBLISHED,
-            init_seed: 3,
-        },
         data,
-        training: TrainingSettings {
-            epochs: 1_000_000,
-            microbatch: MicrobatchSizes {
-                maestro: 1,
-                strong: 1,
-                synth: 1,
-                weak: 1,
-                unlabeled: 1,
-            },
-            microbatches_per_step: 1,
-            reduction: Reduction::Ordered,
-            loss: LossWeights {
-                maestro: 0.5,
-                strong: 0.25,
-                synth: 0.12,
-                weak: 0.1,
-                self_supervised: 60.0,
-                pseudo: 0.0,
-            },
-            self_supervised: SelfSupervisedSettings {
-                warmup_steps: 10,
-                max_factor: 1.0,
-                no_class_mask: false,
-                exclude_maestro_weak: true,
-                include_maestro: true,
-                interpolation_consistency: true,
-            },
-            optimizer: OptimizerSettings {
-                kind: OptimizerKind::Adamw,
-                lr_cnn: 1e-5,
-                lr_rnn: 1e-5,
-                lr_transformer: 1e-5,
-                layer_factor: 0.5,
-                weight_decay: 1e-2,
-                warmup_steps: 3,
-            },
-            ema_factor: 0.999,
-            dropout: 0.3,
-            transformer_train_mode: false,
-            teacher_init: TeacherInit::Teacher,
-            pseudo_no_class_mask: false,
-            augmentation: AugmentationSettings {
-                mixup_probability: 0.0,
-                time_mask: false,
-                ..AugmentationSettings::OFF
-            },
-        },
-        world_size: None,
-        validation: None,
-        runtime: RuntimeSettings {
-            checkpoint_every_steps: EVERY as u64,
-            keep_checkpoints: 2,
-            threads: 1,
-            prefetch_threads: 1,
-        },
-    }
+        ..testkit::training()
+    };
+    spec.model.transformer = TransformerSettings::PUBLISHED;
+    spec.model.crnn = CrnnSettings::PUBLISHED;
+    spec.training.epochs = 1_000_000;
+    spec.training.loss.self_supervised = 60.0;
+    spec.training.optimizer.kind = OptimizerKind::Adamw;
+    spec.training.dropout = 0.3;
+    spec.runtime.checkpoint_every_steps = EVERY as u64;
+    spec.runtime.prefetch_threads = 1;
+    spec
 }

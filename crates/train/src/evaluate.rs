@@ -15,6 +15,7 @@ use types::{
 
 use crate::context::{Outcome, RankContext};
 use crate::pseudo_labels::Ensemble;
+use crate::room::write_with_room;
 use crate::scoring::{FrameScores, MAX_FPR, ground_truth, median_filtered, sounding};
 use crate::{Error, shown};
 
@@ -55,11 +56,17 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
 }
 
 /// An output of that name, as JSON.
-fn write(name: &str, output: &impl Serialize, context: &RankContext<'_>) -> Result<PathBuf, Error> {
+fn write(
+    name: &str,
+    output: &impl Serialize,
+    context: &mut RankContext<'_>,
+) -> Result<PathBuf, Error> {
     let path = context.scratch.join(format!("{name}.json"));
     let text = serde_json::to_vec(output)
         .map_err(|error| Error::Artifact(format!("{name} that JSON cannot hold: {error}")))?;
-    std::fs::write(&path, text).map_err(Error::io(&path))?;
+    write_with_room(context.host, &path, text.len() as u64, || {
+        std::fs::write(&path, &text).map_err(Error::io(&path))
+    })?;
     Ok(path)
 }
 

@@ -29,6 +29,7 @@ mod losses;
 mod optimizer;
 mod predict;
 mod pseudo_labels;
+mod room;
 mod saver;
 mod schedule;
 mod scoring;

@@ -11,6 +11,7 @@ use types::{PredictSpec, Progress, ProgressUnit, Section};
 use crate::context::{Outcome, RankContext};
 use crate::data::check_data;
 use crate::logits::{CLIPS, TENSOR};
+use crate::room::write_with_room;
 use crate::{CLASSES, Error, FRAMES, checkpoint};
 
 /// Runs a `predict` task: the student in eval mode over one shard. A gang's other ranks have nothing to do.
@@ -35,8 +36,11 @@ pub(crate) fn run(spec: &PredictSpec, context: &mut RankContext<'_>) -> Result<O
     ]);
     let shape = vec![clips.len() as i64, FRAMES, CLASSES];
     let path = context.scratch.join("logits.safetensors");
-    let mut writer =
-        TensorWriter::create(&path, &[(TENSOR.to_owned(), Kind::Float, shape)], &metadata)?;
+    let bytes = 4 * shape.iter().product::<i64>().unsigned_abs();
+    let tensors = [(TENSOR.to_owned(), Kind::Float, shape)];
+    let mut writer = write_with_room(context.host, &path, bytes, || {
+        Ok(TensorWriter::create(&path, &tensors, &metadata)?)
+    })?;
 
     let started = std::time::Instant::now();
     let mut done = 0;

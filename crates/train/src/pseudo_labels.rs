@@ -9,6 +9,7 @@ use types::{MemberName, Progress, ProgressUnit, PseudoLabelSpec, Split};
 
 use crate::context::{Outcome, RankContext};
 use crate::logits::ClipLogits;
+use crate::room::write_with_room;
 use crate::stored::{self, Stored};
 use crate::{CLASSES, Error, FRAMES};
 
@@ -47,7 +48,10 @@ pub(crate) fn run(spec: &PseudoLabelSpec, context: &mut RankContext<'_>) -> Resu
         tensors.push((split.to_string(), Kind::Float, shape));
     }
     let path = context.scratch.join("pseudo_labels.safetensors");
-    let mut writer = TensorWriter::create(&path, &tensors, &metadata)?;
+    let bytes = 4 * total * (FRAMES * CLASSES).unsigned_abs();
+    let mut writer = write_with_room(context.host, &path, bytes, || {
+        Ok(TensorWriter::create(&path, &tensors, &metadata)?)
+    })?;
     // the writer orders tensors by name
     splits.sort_by_key(|(split, _)| split.as_str());
     let mut done = 0;

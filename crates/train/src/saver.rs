@@ -15,18 +15,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
-use types::{Section, Step, TrainSpec};
+use types::{Step, TrainSpec};
 
 use crate::checkpoint::{self, Content, Source};
-use crate::context::{Depot, Host};
+use crate::context::Depot;
+use crate::room::{RETRY, with_room};
 use crate::validation::Best;
 use crate::{Error, Learner, error};
 
-/// How soon a disk without room is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// Tensors begin at multiples of it: as wide as any element, and a cache line.
 const ALIGNMENT: usize = 64;
 
@@ -198,51 +196,6 @@ impl Drop for Saver {
         if let Err(error) = self.finish() {
             tracing::warn!("the last checkpoint is lost: {error}");
         }
-    }
-}
-
-/// Writes a file, and waits for room where there is none, for as long as it takes.
-///
-/// # Errors
-/// Whatever else the disk has against it.
-pub(crate) fn write_with_room(
-    host: &mut dyn Host,
-    path: &Path,
-    content: &Content,
-) -> Result<(), Error> {
-    let depot = host.depot();
-    let wait = |_| {
-        std::thread::sleep(RETRY);
-        // it waits, and does not hang
-        host.section(Section::Checkpoint);
-        true
-    };
-    with_room(&*depot, (path, content.bytes()), wait, || {
-        content.write(path)
-    })
-}
-
-/// Tries until there is room; `wait` is told whether it is the first time, and says whether to try again.
-fn with_room(
-    depot: &dyn Depot,
-    (path, needed): (&Path, u64),
-    mut wait: impl FnMut(bool) -> bool,
-    mut write: impl FnMut() -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut first = true;
-    loop {
-        let written = write();
-        let full = matches!(&written, Err(error) if error.is_full_disk());
-        if full {
-            depot.waits_for_room(path.parent().unwrap_or(path), needed);
-            if wait(std::mem::replace(&mut first, false)) {
-                continue;
-            }
-        }
-        if !first {
-            depot.goes_on();
-        }
-        return written;
     }
 }
 

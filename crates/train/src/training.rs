@@ -25,7 +25,8 @@ use crate::features::{FeatureCache, FeatureMaker};
 use crate::learner::Learner;
 use crate::losses::Losses;
 use crate::pseudo_labels::PseudoLabels;
-use crate::saver::{Saver, write_with_room};
+use crate::room::write_with_room;
+use crate::saver::Saver;
 use crate::schedule::Calendar;
 use crate::validation::{Best, OBJECTIVE, Validator};
 use crate::{Error, Optimizer, checkpoint};
@@ -287,7 +288,9 @@ impl<'a> Training<'a> {
             None => Content::present(self.spec, step, &self.learner),
         };
         let path = checkpoint::path(context.scratch);
-        write_with_room(context.host, &path, &content)?;
+        write_with_room(context.host, &path, content.bytes(), || {
+            content.write(&path)
+        })?;
         Ok(path)
     }
 }

@@ -34,7 +34,6 @@ pub(crate) fn data(folder: &Path) -> DataSettings {
 
 pub(crate) fn model() -> ModelSettings {
     ModelSettings {
-        architecture: Architecture::AtstFrame,
         transformer: TransformerSettings {
             dim: 16,
             depth: 1,
@@ -42,7 +41,6 @@ pub(crate) fn model() -> ModelSettings {
             mlp_ratio: 2,
         },
         audioset_head: Some(12),
-        embedding_pooling: EmbeddingPooling::AdaptiveAverage,
         crnn: CrnnSettings {
             channels: [2, 2, 4, 4, 4, 4, 4],
             fusion_dim: 8,
@@ -50,77 +48,56 @@ pub(crate) fn model() -> ModelSettings {
             rnn_layers: 2,
         },
         atst_floor: DecibelFloor::Batch,
-        fpasst_mel: MelEdges::FIXED,
-        beats: BeatsSettings::PUBLISHED,
         init_seed: 3,
+        ..testkit::training().model
     }
 }
 
 /// Two micro-batches of 6 clips per step; an epoch has three, so that every other step is short.
 pub(crate) fn train_spec(data: &DataSettings, stage: u32, epochs: u32) -> TrainSpec {
-    TrainSpec {
+    let mut spec = TrainSpec {
         seed: 7,
-        iteration: 1,
         stage,
-        member: MemberName::new("tiny").unwrap(),
         model: model(),
         data: data.clone(),
-        training: TrainingSettings {
-            epochs,
-            microbatch: MicrobatchSizes {
-                maestro: 1,
-                strong: 1,
-                synth: 1,
-                weak: 2,
-                unlabeled: 1,
-            },
-            microbatches_per_step: 2,
-            reduction: Reduction::Ordered,
-            loss: LossWeights {
-                maestro: 0.5,
-                strong: 0.25,
-                synth: 0.12,
-                weak: 0.1,
-                self_supervised: if stage == 1 { 0.1 } else { 60.0 },
-                pseudo: 0.0,
-            },
-            self_supervised: SelfSupervisedSettings {
-                warmup_steps: 10,
-                max_factor: 1.0,
-                no_class_mask: stage == 1,
-                exclude_maestro_weak: stage == 2,
-                include_maestro: true,
-                interpolation_consistency: true,
-            },
-            optimizer: OptimizerSettings {
-                kind: OptimizerKind::Adamw,
-                lr_cnn: 4e-3,
-                lr_rnn: 4e-3,
-                lr_transformer: 1e-3,
-                layer_factor: 0.5,
-                weight_decay: 1e-2,
-                warmup_steps: 3,
-            },
-            ema_factor: 0.999,
-            dropout: 0.3,
-            transformer_train_mode: false,
-            teacher_init: TeacherInit::Teacher,
-            pseudo_no_class_mask: false,
-            augmentation: AugmentationSettings {
-                mixup_probability: 0.5,
-                time_mask: stage == 2,
-                ..AugmentationSettings::OFF
-            },
-        },
-        world_size: None,
-        validation: None,
-        runtime: RuntimeSettings {
-            checkpoint_every_steps: 1000,
-            keep_checkpoints: 2,
-            threads: 1,
-            prefetch_threads: 1,
-        },
-    }
+        ..testkit::training()
+    };
+    let training = &mut spec.training;
+    training.epochs = epochs;
+    training.microbatch.weak = 2;
+    training.microbatches_per_step = 2;
+    training.loss = LossWeights {
+        maestro: 0.5,
+        strong: 0.25,
+        synth: 0.12,
+        weak: 0.1,
+        self_supervised: if stage == 1 { 0.1 } else { 60.0 },
+        pseudo: 0.0,
+    };
+    training.self_supervised = SelfSupervisedSettings {
+        warmup_steps: 10,
+        max_factor: 1.0,
+        no_class_mask: stage == 1,
+        exclude_maestro_weak: stage == 2,
+        include_maestro: true,
+        interpolation_consistency: true,
+    };
+    training.optimizer = OptimizerSettings {
+        kind: OptimizerKind::Adamw,
+        lr_cnn: 4e-3,
+        lr_rnn: 4e-3,
+        lr_transformer: 1e-3,
+        layer_factor: 0.5,
+        weight_decay: 1e-2,
+        warmup_steps: 3,
+    };
+    training.ema_factor = 0.999;
+    training.dropout = 0.3;
+    training.augmentation.mixup_probability = 0.5;
+    training.augmentation.time_mask = stage == 2;
+    spec.runtime.checkpoint_every_steps = 1000;
+    spec.runtime.prefetch_threads = 1;
+    spec
 }
 
 /// Remembers everything; can ask for a stop.
