@@ -10,7 +10,6 @@
 )]
 
 mod bench;
-mod bench_checkpoint;
 mod chaos;
 mod demo;
 mod demo_data;

@@ -1,15 +1,15 @@
 //! What a checkpoint costs the training that goes on beside its writing.
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::shell;
+use super::{example, folder, median};
+use crate::{libtorch, shell};
 
 #[derive(clap::Args)]
-pub(crate) struct Checkpoint {
+pub(super) struct Checkpoint {
     /// Rounds of three steps: one without a checkpoint, one with, and the one during which it is written
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -37,28 +37,14 @@ impl Round {
 }
 
 impl Checkpoint {
-    pub(crate) fn run(&self) -> Result<ExitCode> {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| shell::root().join("target"), PathBuf::from);
-        let folder = target.join("bench/checkpoint");
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        shell::step(
-            "building (release)",
-            shell::cargo().args([
-                "build",
-                "--release",
-                "--locked",
-                "-p",
-                "train",
-                "--example",
-                "checkpoint_times",
-            ]),
-        )?;
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        libtorch::ensure(false)?;
+        let folder = folder("checkpoint")?;
+        let program = example("train", "checkpoint_times")?;
         // the first three steps warm up, and the last checkpoint is written during the step after it
         let steps = (self.rounds + 2) * 3;
         shell::say(format!("{steps} steps of a published-size network"));
-        let output = Command::new(target.join("release/examples/checkpoint_times"))
+        let output = Command::new(program)
             .arg(steps.to_string())
             .arg(&folder)
             .output()
@@ -70,7 +56,6 @@ impl Checkpoint {
             output.status
         );
         let times: Times = serde_json::from_slice(&output.stdout)?;
-        ensure!(!times.rounds.is_empty(), "nothing was timed");
         let column = |of: fn(&Round) -> f64| median(times.rounds.iter().map(of).collect());
         println!(
             "\ncheckpoints of {}, medians of {} rounds:\n\
@@ -80,16 +65,11 @@ impl Checkpoint {
              all that it costs, paired  {:.3} times a step without",
             types::Bytes(times.bytes),
             times.rounds.len(),
-            column(|round| round.without),
-            column(|round| round.with),
-            column(|round| round.writing),
-            column(Round::ratio),
+            column(|round| round.without)?,
+            column(|round| round.with)?,
+            column(|round| round.writing)?,
+            column(Round::ratio)?,
         );
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

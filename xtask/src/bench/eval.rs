@@ -1,4 +1,4 @@
-//! Our code beside the published tools on the same data, in one go; and how soon a coordinator is back.
+//! The metrics beside the published tools on the same data, in one go.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -7,27 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde::Deserialize;
 
-use crate::bench_checkpoint::Checkpoint;
+use super::{example, folder, human, median};
 use crate::shell;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(clap::Subcommand)]
-enum What {
-    /// The metrics and cSEBBs against `sed_scores_eval` and `sebbs`, which pip fetches into an environment of their own
-    Eval(Eval),
-    /// A coordinator with 10,000 tasks in its journal, from its start to its first assignment
-    Restart,
-    /// What a checkpoint costs the training that goes on beside its writing
-    Checkpoint(Checkpoint),
-}
-
-#[derive(clap::Args)]
-struct Eval {
+pub(super) struct Eval {
     /// How often the two sides take turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -59,43 +43,11 @@ struct Task {
     once: bool,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    match &args.what {
-        What::Eval(eval) => eval.run(),
-        What::Restart => restart(),
-        What::Checkpoint(checkpoint) => checkpoint.run(),
-    }
-}
-
-/// The test does it, and says how long it took.
-fn restart() -> Result<ExitCode> {
-    let mut command = shell::cargo();
-    command.args(["test", "--release", "--locked", "-p", "coordinator"]);
-    command.args(["--test", "wire", "--", "--nocapture", "ten_thousand_tasks"]);
-    shell::hand_over(&mut command)
-}
-
 impl Eval {
-    fn run(&self) -> Result<ExitCode> {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| shell::root().join("target"), PathBuf::from);
-        let folder = target.join("bench/eval");
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        let folder = folder("eval")?;
         let site = packages(&folder)?;
-        shell::step(
-            "building ours (release)",
-            shell::cargo().args([
-                "build",
-                "--release",
-                "--locked",
-                "-p",
-                "scorefiles",
-                "--example",
-                "eval_times",
-            ]),
-        )?;
-        let program = target.join("release/examples/eval_times");
+        let program = example("scorefiles", "eval_times")?;
         let data = folder.join("data");
         shell::step(
             "data for both sides",
@@ -272,16 +224,4 @@ fn times(command: &mut Command) -> Result<Times> {
     );
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("{program} said something else than times"))
-}
-
-fn median(mut seconds: Vec<f64>) -> Result<f64> {
-    seconds.sort_by(f64::total_cmp);
-    (seconds.get(seconds.len() / 2).copied()).context("nothing was timed")
-}
-
-fn human(seconds: f64) -> String {
-    match seconds {
-        1.0.. => format!("{seconds:.2} s"),
-        _ => format!("{:.2} ms", seconds * 1e3),
-    }
 }
