@@ -8,6 +8,7 @@ mod endless;
 mod history;
 mod link;
 mod process;
+mod remains;
 mod seen;
 
 use std::fs;
@@ -20,6 +21,7 @@ pub use endless::{Endless, Known, SOON};
 pub use history::History;
 pub use link::{Link, Weather};
 pub use process::{Finished, Process, send};
+pub use remains::Remains;
 pub use seen::{Seen, descendants, is_alive, of_house, processes, ranks_below, workers_below};
 
 /// How long a whole run of the smoke plan may take on a slow, busy machine.
