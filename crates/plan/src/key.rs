@@ -7,8 +7,14 @@ use types::{Digest, DigestHasher, TaskSpec};
 pub const NUMERICS_VERSION: u32 = 2;
 
 /// The settings of a task that cannot change its result; the only ones outside its content key. A gang's size is
-/// part of a `TaskSpec` only where the result depends on it; estimates never are.
-pub(crate) const NOT_IN_KEY: &[&[&str]] = &[&["data", "root"], &["runtime"]];
+/// part of a `TaskSpec` only where the result depends on it; estimates never are. A rank's threads stay in: on CPUs libtorch
+/// adds in another order with another number of them.
+pub(crate) const NOT_IN_KEY: &[&[&str]] = &[
+    &["data", "root"],
+    &["runtime", "checkpoint_every_steps"],
+    &["runtime", "keep_checkpoints"],
+    &["runtime", "prefetch_threads"],
+];
 
 /// The digest of everything in a task's settings that can change its result: its canonical JSON (keys sorted) without
 /// what `NOT_IN_KEY` lists, the data manifest's digest, and [`NUMERICS_VERSION`]. Inputs come on top of it, in

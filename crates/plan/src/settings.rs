@@ -64,7 +64,7 @@ impl Default for PlanSettings {
             runtime: RuntimeSettings {
                 checkpoint_every_steps: 200,
                 keep_checkpoints: types::default_keep_checkpoints(),
-                threads: 0,
+                threads: 1,
                 prefetch_threads: 4,
             },
         }
@@ -150,7 +150,6 @@ pub(crate) struct IterationHead {
     pub(crate) pseudo_labels: IterationRef,
 }
 
-const THREADS: Limits = Limits::Whole(0, 1024);
 /// TOML's whole numbers end here.
 const SEED: Limits = Limits::Whole(0, i64::MAX as u64);
 
@@ -183,8 +182,8 @@ pub(crate) static PLAN: &[Setting<PlanSettings>] = &[
     setting("predict.fpasst_mel.high", Limits::Whole(1, 4000), |p| Slot::OptionalU32(&mut p.prediction.mel_high), "predict with other mel edges of fPaSST than in training; `false` for the same", "10.3, T30"),
     setting("runtime.checkpoint_every_steps", Limits::Whole(1, 1_000_000_000), |p| Slot::U64(&mut p.runtime.checkpoint_every_steps), "optimizer steps between checkpoints; not part of the content key", ""),
     setting("runtime.keep_checkpoints", Limits::Whole(1, 1000), |p| Slot::U32(&mut p.runtime.keep_checkpoints), "checkpoints of a training that stay in the run directory until it is done, for the case that the newest is damaged; not part of the content key", ""),
-    setting("runtime.threads", THREADS, |p| Slot::U32(&mut p.runtime.threads), "libtorch's threads in each rank, 0 for its own choice; not part of the content key", ""),
-    setting("runtime.prefetch_threads", THREADS, |p| Slot::U32(&mut p.runtime.prefetch_threads), "threads that decode audio ahead of the training; not part of the content key", ""),
+    setting("runtime.threads", Limits::Whole(1, 1024), |p| Slot::U32(&mut p.runtime.threads), "libtorch's threads in each rank, one as torchrun has it; on CPUs another number sums in another order, so it is part of the content key", ""),
+    setting("runtime.prefetch_threads", Limits::Whole(0, 1024), |p| Slot::U32(&mut p.runtime.prefetch_threads), "threads that decode audio ahead of the training; not part of the content key", ""),
 ];
 
 /// Keys of a `[[member]]`.

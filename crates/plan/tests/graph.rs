@@ -174,7 +174,6 @@ fn every_setting_is_in_the_key_except_the_listed_ones() {
         "runtime.checkpoint_every_steps",
         "runtime.keep_checkpoints",
         "runtime.prefetch_threads",
-        "runtime.threads",
     ];
     assert_eq!(outside.into_iter().collect::<Vec<_>>(), listed);
 }
@@ -201,7 +200,7 @@ fn what_cannot_change_a_result_changes_no_key() {
             "checkpoint_every_steps = 25",
             "checkpoint_every_steps = 3\nkeep_checkpoints = 5",
         )
-        .replace("threads = 1", "threads = 2")
+        .replace("prefetch_threads = 1", "prefetch_threads = 2")
         .replace("gpus = { min = 2, max = 2 }", "gpus = { min = 1, max = 1 }");
     let after = parse(&text).graph(manifest());
     assert_ne!(before.tasks[0].spec, after.tasks[0].spec);

@@ -64,7 +64,7 @@ use model::{LABEL_FRAMES as FRAMES, NUM_CLASSES as CLASSES};
 
 /// CRNN mel frames of a label frame.
 const POOLING: i64 = 4;
-use types::{RuntimeSettings, TaskSpec};
+use types::TaskSpec;
 
 /// Runs one task to its end, or until the host asks it to stop.
 ///
@@ -72,23 +72,22 @@ use types::{RuntimeSettings, TaskSpec};
 /// With a class ([`Error::class`]) that says whether trying again can help. What libtorch throws inside plain arithmetic (out
 /// of memory, for one) reaches tch's callers as a panic, and this function's as [`Error::Torch`].
 pub fn run(spec: &TaskSpec, mut context: RankContext<'_>) -> Result<Outcome, Error> {
+    collective::runtime::set_threads(threads(spec));
     let task = AssertUnwindSafe(|| match spec {
-        TaskSpec::Train(spec) => {
-            set_threads(&spec.runtime);
-            training::run(spec, &mut context)
-        }
-        TaskSpec::Predict(spec) => {
-            set_threads(&spec.runtime);
-            predict::run(spec, &mut context)
-        }
+        TaskSpec::Train(spec) => training::run(spec, &mut context),
+        TaskSpec::Predict(spec) => predict::run(spec, &mut context),
         TaskSpec::PseudoLabel(spec) => pseudo_labels::run(spec, &mut context),
         TaskSpec::Evaluate(spec) => evaluate::run(spec, &mut context),
     });
     catch_unwind(task).unwrap_or_else(|panic| Err(error::of_panic(&*panic)))
 }
 
-fn set_threads(runtime: &RuntimeSettings) {
-    if runtime.threads > 0 {
-        collective::runtime::set_threads(runtime.threads as usize);
-    }
+/// libtorch's threads in a rank of this task. It shares its host with others; more than one have to be asked for.
+fn threads(spec: &TaskSpec) -> usize {
+    let asked = match spec {
+        TaskSpec::Train(spec) => spec.runtime.threads,
+        TaskSpec::Predict(spec) => spec.runtime.threads,
+        TaskSpec::PseudoLabel(_) | TaskSpec::Evaluate(_) => 1,
+    };
+    asked.max(1) as usize
 }

@@ -615,7 +615,7 @@ impl EvaluationSettings {
     }
 }
 
-/// What can be changed without changing a result; no part of it is in a content key.
+/// How a task is run. Nothing here but `threads` can change a result and is part of a content key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuntimeSettings {
     /// Optimizer steps between checkpoints.
@@ -623,7 +623,7 @@ pub struct RuntimeSettings {
     /// Checkpoints that stay until the task is done.
     #[serde(default = "crate::default_keep_checkpoints")]
     pub keep_checkpoints: u32,
-    /// Threads of libtorch in each rank; 0 lets it choose.
+    /// Threads of libtorch in each rank. On CPUs another number sums in another order.
     pub threads: u32,
     /// Threads that decode audio ahead of the training thread.
     pub prefetch_threads: u32,

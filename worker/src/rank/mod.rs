@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use train::{Outcome, RankContext};
-use types::{FailureClass, SlotKind, TaskSpec};
+use types::{FailureClass, SlotKind};
 
 pub use probe::probe;
 
@@ -85,7 +85,6 @@ fn work(pipe: &Arc<Pipe>, start: &Start) -> Result<Outcome, Trouble> {
     } else {
         gang::open_device(start.device)?
     };
-    collective::runtime::set_threads(threads(&start.spec));
     let group = gang::join(pipe, start, &opened)?;
     pipe.say(&Message::Met);
     let mut host = WorkerHost::new(Arc::clone(pipe), start.handover.clone());
@@ -99,16 +98,6 @@ fn work(pipe: &Arc<Pipe>, start: &Start) -> Result<Outcome, Trouble> {
         host: &mut host,
     };
     train::run(&start.spec, context).map_err(|error| (error.class(), chain(&error)))
-}
-
-/// A rank shares its host with others; more than one thread has to be asked for.
-fn threads(spec: &TaskSpec) -> usize {
-    let asked = match spec {
-        TaskSpec::Train(spec) => spec.runtime.threads,
-        TaskSpec::Predict(spec) => spec.runtime.threads,
-        TaskSpec::PseudoLabel(_) | TaskSpec::Evaluate(_) => 1,
-    };
-    asked.max(1) as usize
 }
 
 /// An error with its causes, for one line.
