@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use control::{RunView, TaskState, TaskView};
 use plan::Plan;
 use types::{Timestamp, human};
@@ -31,13 +31,22 @@ pub(crate) struct Finished<'a> {
 /// Writes the report's files and prints the table.
 ///
 /// # Errors
-/// When scores cannot be read (an artifact is damaged), or a file of the report cannot be written.
+/// When scores cannot be read (an artifact is damaged), or a file of the report cannot be written; the table is printed then all the
+/// same.
 pub(crate) fn print(finished: &Finished<'_>) -> Result<()> {
+    let (text, written) = report(finished)?;
+    // A reader that has gone needs nothing more.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    written.context("the report is not complete, the results are; the same command writes it again")
+}
+
+/// What to print, and whether the files were written.
+fn report(finished: &Finished<'_>) -> Result<(String, Result<()>)> {
     let since = start_of_call(finished.elapsed);
     let rows = scores::rows(finished.plan, finished.tasks, finished.store, since)?;
     let folder = finished.run_dir.report();
-    report_files::write_scores(&folder, finished.plan, &rows)?;
-    let files = report_files::link_results(&folder, finished.tasks, finished.store)?;
+    let files = report_files::write_scores(&folder, finished.plan, &rows)
+        .and_then(|()| report_files::link_results(&folder, finished.tasks, finished.store));
     let moment = Moment {
         run: finished.run,
         tasks: finished.tasks,
@@ -64,12 +73,12 @@ pub(crate) fn print(finished: &Finished<'_>) -> Result<()> {
         let place = finished.page.path();
         text.push_str(&format!("  {:14} {}\n", "report", place.display()));
     }
-    for (what, place) in places(finished, &files, !rows.is_empty()) {
-        text.push_str(&format!("  {what:14} {place}\n"));
+    if let Ok(files) = &files {
+        for (what, place) in places(finished, files, !rows.is_empty()) {
+            text.push_str(&format!("  {what:14} {place}\n"));
+        }
     }
-    // A reader that has gone needs nothing more.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(())
+    Ok((text, files.map(drop)))
 }
 
 /// The wall clock when this call began; `control` counts from the same one.
@@ -298,6 +307,19 @@ mod tests {
                 .count();
             assert_eq!(names, 1);
         }
+        // where the files cannot be written, people read the table all the same
+        std::fs::remove_file(run_dir.report().join("scores.tsv")).unwrap();
+        std::fs::create_dir(run_dir.report().join("scores.tsv")).unwrap();
+        let (text, written) = report(&finished).unwrap();
+        assert!(
+            text.contains("0.2000") && text.contains("4 of 4 tasks done"),
+            "{text}"
+        );
+        assert!(!text.contains("scores.tsv"), "{text}");
+        written.unwrap_err();
+        std::fs::remove_dir(run_dir.report().join("scores.tsv")).unwrap();
+        print(&finished).unwrap();
+
         let html = std::fs::read_to_string(page.path()).unwrap();
         assert!(html.contains("4 of 4 tasks done") && html.contains("0.30000000000000004"));
         assert!(html.contains("fpasst: loss"), "the curve's whole line");
