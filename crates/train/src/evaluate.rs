@@ -47,27 +47,33 @@ pub(crate) fn run(spec: &EvaluateSpec, context: &mut RankContext<'_>) -> Result<
     if let Some(split) = spec.evaluation.maestro {
         report.segments = score_segments(spec, split, context)?;
     }
-    let mut outputs = BTreeMap::from([("scores".to_owned(), write("scores", &report, context)?)]);
+    let Some(scores) = write("scores", &report, context)? else {
+        return Ok(Outcome::Stopped);
+    };
+    let mut outputs = BTreeMap::from([("scores".to_owned(), scores)]);
     if let (Some(split), true) = (spec.evaluation.desed, spec.evaluation.clips > 0) {
         let clips = shown::clips(spec, split, context)?;
-        outputs.insert("clips".to_owned(), write("clips", &clips, context)?);
+        let Some(clips) = write("clips", &clips, context)? else {
+            return Ok(Outcome::Stopped);
+        };
+        outputs.insert("clips".to_owned(), clips);
     }
     Ok(Outcome::Finished(outputs))
 }
 
-/// An output of that name, as JSON.
+/// An output of that name, as JSON; none if there is no room for it and the host wants the task to stop.
 fn write(
     name: &str,
     output: &impl Serialize,
     context: &mut RankContext<'_>,
-) -> Result<PathBuf, Error> {
+) -> Result<Option<PathBuf>, Error> {
     let path = context.scratch.join(format!("{name}.json"));
     let text = serde_json::to_vec(output)
         .map_err(|error| Error::Artifact(format!("{name} that JSON cannot hold: {error}")))?;
-    write_with_room(context.host, &path, text.len() as u64, || {
+    let written = write_with_room(context.host, &path, text.len() as u64, || {
         std::fs::write(&path, &text).map_err(Error::io(&path))
     })?;
-    Ok(path)
+    Ok(written.map(|()| path))
 }
 
 /// Settings of change detection by class, once they are tuned.

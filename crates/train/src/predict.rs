@@ -38,9 +38,12 @@ pub(crate) fn run(spec: &PredictSpec, context: &mut RankContext<'_>) -> Result<O
     let path = context.scratch.join("logits.safetensors");
     let bytes = 4 * shape.iter().product::<i64>().unsigned_abs();
     let tensors = [(TENSOR.to_owned(), Kind::Float, shape)];
-    let mut writer = write_with_room(context.host, &path, bytes, || {
+    let opened = write_with_room(context.host, &path, bytes, || {
         Ok(TensorWriter::create(&path, &tensors, &metadata)?)
     })?;
+    let Some(mut writer) = opened else {
+        return Ok(Outcome::Stopped);
+    };
 
     let started = std::time::Instant::now();
     let mut done = 0;

@@ -49,9 +49,12 @@ pub(crate) fn run(spec: &PseudoLabelSpec, context: &mut RankContext<'_>) -> Resu
     }
     let path = context.scratch.join("pseudo_labels.safetensors");
     let bytes = 4 * total * (FRAMES * CLASSES).unsigned_abs();
-    let mut writer = write_with_room(context.host, &path, bytes, || {
+    let opened = write_with_room(context.host, &path, bytes, || {
         Ok(TensorWriter::create(&path, &tensors, &metadata)?)
     })?;
+    let Some(mut writer) = opened else {
+        return Ok(Outcome::Stopped);
+    };
     // the writer orders tensors by name
     splits.sort_by_key(|(split, _)| split.as_str());
     let mut done = 0;

@@ -11,7 +11,8 @@ use crate::context::{Depot, Host};
 /// How soon a disk without room is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// Writes a file of about so many bytes, and waits for room where there is none, for as long as it takes.
+/// Writes a file of about so many bytes, and waits for room where there is none, for as long as it takes: none if the host wants the task
+/// to stop before there is any.
 ///
 /// # Errors
 /// Whatever else the disk has against it.
@@ -20,15 +21,20 @@ pub(crate) fn write_with_room<T>(
     path: &Path,
     needed: u64,
     write: impl FnMut() -> Result<T, Error>,
-) -> Result<T, Error> {
+) -> Result<Option<T>, Error> {
     let depot = host.depot();
+    let mut stopped = false;
     let wait = |_| {
         std::thread::sleep(RETRY);
         // it waits, and does not hang
         host.section(Section::Checkpoint);
-        true
+        stopped = host.stop_requested();
+        !stopped
     };
-    with_room(&*depot, (path, needed), wait, write)
+    match with_room(&*depot, (path, needed), wait, write) {
+        Err(error) if stopped && error.is_full_disk() => Ok(None),
+        written => written.map(Some),
+    }
 }
 
 /// Tries until there is room; `wait` is told whether it is the first time, and says whether to try again.

@@ -59,7 +59,7 @@ pub(crate) fn run(spec: &TrainSpec, context: &mut RankContext<'_>) -> Result<Out
     if context.is_first() {
         context.host.section(Section::Checkpoint);
         let path = training.save_result(step, context)?;
-        Ok(Outcome::one("checkpoint", path))
+        Ok(path.map_or(Outcome::Stopped, |path| Outcome::one("checkpoint", path)))
     } else {
         Ok(Outcome::Finished(BTreeMap::new()))
     }
@@ -271,8 +271,12 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// The best state where that is what is kept, else the last one.
-    fn save_result(&mut self, step: u64, context: &mut RankContext<'_>) -> Result<PathBuf, Error> {
+    /// The best state where that is what is kept, else the last one; none if there is no room for it and the host wants the task to stop.
+    fn save_result(
+        &mut self,
+        step: u64,
+        context: &mut RankContext<'_>,
+    ) -> Result<Option<PathBuf>, Error> {
         if let Some(saver) = &mut self.saver {
             saver.finish()?;
         }
@@ -288,10 +292,10 @@ impl<'a> Training<'a> {
             None => Content::present(self.spec, step, &self.learner),
         };
         let path = checkpoint::path(context.scratch);
-        write_with_room(context.host, &path, content.bytes(), || {
+        let written = write_with_room(context.host, &path, content.bytes(), || {
             content.write(&path)
         })?;
-        Ok(path)
+        Ok(written.map(|()| path))
     }
 }
 

@@ -8,10 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use support::{Ran, Shelf, data, run_solo, run_with_shelf, scratch, train_spec};
+use testkit::SmallDisk;
 use train::Outcome;
-use types::{DataSettings, TaskSpec};
+use types::{DataSettings, MemberName, PredictSpec, Split, TaskSpec};
 
 /// libtorch's random numbers belong to the process: who compares bytes is alone in it.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -106,4 +108,45 @@ fn a_checkpoint_that_is_not_taken_is_lost_and_the_next_is_made() {
     assert!(!files.contains_key(&2));
     files.insert(2, expected[&2].clone());
     assert!(files == expected);
+}
+
+/// A prediction with an untrained network on a disk that is full; what becomes of it when that is over after a while, or when it is to stop.
+#[test]
+fn a_prediction_waits_for_room_and_ends_when_it_is_to_stop() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let spec = TaskSpec::Predict(PredictSpec {
+        seed: 7,
+        iteration: 0,
+        stage: 0,
+        member: MemberName::new("tiny").unwrap(),
+        model: support::model(),
+        data,
+        split: Split::WeakTrain,
+        shard: 0,
+        num_shards: 1,
+        batch_size: 4,
+        runtime: testkit::training().runtime,
+    });
+    let place = folder.path().join("small");
+    let Some(disk) = SmallDisk::mount(&place, 4) else {
+        return;
+    };
+    fs::create_dir_all(scratch(&place)).unwrap();
+    let ballast = disk.fill();
+    // whenever it is asked
+    let ran = run_with_shelf(&spec, Shelf::in_folder(&place), Some(0));
+    assert_eq!(ran.outcome.unwrap(), Outcome::Stopped);
+    assert_eq!(ran.host.depot.heard.lock().unwrap().0, 1);
+
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        fs::remove_file(ballast).unwrap();
+    });
+    let ran = run_with_shelf(&spec, Shelf::in_folder(&place), None);
+    later.join().unwrap();
+    assert!(ran.output("logits").exists());
+    let (full, goes_on) = *ran.host.depot.heard.lock().unwrap();
+    assert!(full >= 1 && goes_on == 1, "{full} {goes_on}");
 }

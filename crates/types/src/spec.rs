@@ -63,7 +63,7 @@ pub struct TrainSpec {
     pub world_size: Option<u32>,
     /// How it is watched; none for not at all, and then the last state is the result.
     pub validation: Option<ValidationSettings>,
-    /// What cannot change the result.
+    /// How it is run.
     pub runtime: RuntimeSettings,
 }
 
@@ -90,7 +90,7 @@ pub struct PredictSpec {
     pub num_shards: u32,
     /// Clips per forward pass. Part of the key: ATST's decibel floor depends on it (recipe T8).
     pub batch_size: u32,
-    /// What cannot change the result.
+    /// How it is run.
     pub runtime: RuntimeSettings,
 }
 
