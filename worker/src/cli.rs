@@ -197,6 +197,8 @@ impl Cli {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            // it would tell standard error that standard error takes nothing, and panic: on a full disk, for one
+            .log_internal_errors(false)
             .init();
     }
 }

@@ -49,6 +49,8 @@ pub(crate) fn init_tracing(verbosity: i8) {
         } else {
             Time::Utc
         })
+        // it would tell standard error that standard error takes nothing, and panic: on a full disk, for one
+        .log_internal_errors(false)
         .with_writer(|| Above);
     // A test may have set one up before.
     let _ = subscriber.try_init();
