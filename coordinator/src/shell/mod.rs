@@ -26,7 +26,7 @@ use crate::words::Greeting;
 pub(crate) use command::manifest;
 pub(crate) use handle::{Handle, ShellError, ToWorkerSender, View};
 use handle::{Reply, Request};
-use world::ShellWorld;
+use world::{ShellWorld, Watchers};
 
 /// Inputs taken together, so that a burst costs one write of the journal.
 const BATCH: usize = 256;
@@ -75,11 +75,13 @@ impl Shell {
         let clock = Clock::start(parts.cluster.clock());
         let world = ShellWorld {
             store: Arc::clone(parts.keeper.store()),
-            sweeper: Sweeper::new(parts.keeper),
             rendezvous: parts.rendezvous,
             records: parts.records,
-            notices,
-            drained,
+            onlooker: Watchers {
+                sweeper: Sweeper::new(parts.keeper),
+                notices,
+                drained,
+            },
         };
         let shell = Self {
             clerk: Clerk::new(parts.cluster, parts.journal, world, parts.greeting),
@@ -119,7 +121,7 @@ impl Shell {
                 }
                 () = sleep_until(deadline) => {}
                 () = tokio::time::sleep_until(self.snapshot_due), if self.dirty => {}
-                () = sleep_until(self.clerk.world().sweeper.due()) => {}
+                () = sleep_until(self.clerk.world().onlooker.sweeper.due()) => {}
                 () = std::future::ready(()), if !self.held_back.is_empty() => {}
             }
             for request in self
@@ -133,7 +135,7 @@ impl Shell {
             self.clerk.pass_time(self.clock.now());
             self.commit().await?;
             let (cluster, world) = self.clerk.cluster_and_world();
-            world.sweeper.sweep_if_due(cluster);
+            world.onlooker.sweeper.sweep_if_due(cluster);
             self.show();
         }
     }

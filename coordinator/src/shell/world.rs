@@ -1,64 +1,28 @@
-use std::io;
 use std::sync::Arc;
 
 use control::Action;
 use tokio::sync::{mpsc, watch};
-use types::{Digest, Fence, Incarnation, MetricPoint, Rank, TaskName, WorkerId};
+use types::Digest;
 
 use super::ToWorkerSender;
 use super::command::to_wire;
-use crate::clerk::{Line, World};
-use crate::records::{OpenFiles, Records};
-use crate::rendezvous::Rendezvous;
+use crate::clerk::Line;
+use crate::records::OpenFiles;
+use crate::surroundings::{Onlooker, Surroundings};
 use crate::sweeper::Sweeper;
 use crate::words::Told;
 
 /// What the clerk reaches in a real coordinator.
-pub(super) struct ShellWorld {
-    pub(super) store: Arc<artifact::Store>,
+pub(super) type ShellWorld = Surroundings<OpenFiles, Watchers>;
+
+/// Who hears of what happens in a real coordinator.
+pub(super) struct Watchers {
     pub(super) sweeper: Sweeper,
-    pub(super) rendezvous: Arc<Rendezvous>,
-    pub(super) records: Records<OpenFiles>,
     pub(super) notices: mpsc::UnboundedSender<Arc<Action>>,
     pub(super) drained: watch::Sender<bool>,
 }
 
-impl World for ShellWorld {
-    fn has(&self, digest: &Digest) -> bool {
-        self.store.has(digest)
-    }
-
-    fn open_rendezvous(&mut self, fence: Fence, ranks: Vec<(Rank, WorkerId, Incarnation)>) {
-        self.rendezvous.open(fence, ranks);
-    }
-
-    fn close_rendezvous(&mut self, fence: Fence) {
-        self.rendezvous.close(fence);
-    }
-
-    fn metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) -> io::Result<()> {
-        self.records.metric(task, fence, point)
-    }
-
-    fn log(
-        &mut self,
-        task: &TaskName,
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: &[String],
-    ) -> io::Result<u64> {
-        self.records.log(task, fence, rank, first, lines)
-    }
-
-    fn sync_records(&mut self) -> bool {
-        self.records.sync()
-    }
-
-    fn close_records(&mut self, task: &TaskName, fence: Fence) {
-        self.records.close(task, fence);
-    }
-
+impl Onlooker for Watchers {
     fn taken(&mut self, artifacts: &[Digest]) {
         self.sweeper.reported(artifacts);
     }

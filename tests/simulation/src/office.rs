@@ -17,7 +17,7 @@ use types::{Digest, Fence, Incarnation, Rank, RunId, Timestamp, WorkerId};
 
 use crate::sim::{Event, Sim, Up, Wish};
 use disk::{DiskJournal, Doom, JOURNAL, OfficeDisk, Plan};
-use world::{Out, SimFiles, SimLine, SimWorld};
+use world::{Out, SimFiles, SimLine, SimWorld, Watcher};
 
 /// How soon a disk that was full is tried again (milliseconds).
 const JOURNAL_PAUSE: u64 = 2_000;
@@ -214,7 +214,7 @@ impl Sim {
         let out = Arc::new(Mutex::new(Out::default()));
         let rendezvous = Arc::new(Rendezvous::default());
         let world = SimWorld {
-            store: store.clone(),
+            store: Arc::new(store.clone()),
             rendezvous: Arc::clone(&rendezvous),
             records: Records::new(
                 Path::new("/run"),
@@ -223,7 +223,7 @@ impl Sim {
                     dirty: BTreeSet::new(),
                 },
             ),
-            out: Arc::clone(&out),
+            onlooker: Watcher(Arc::clone(&out)),
         };
         let greeting = Greeting {
             heartbeat: scenario.settings.heartbeat,

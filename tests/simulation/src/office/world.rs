@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use artifact::Disk as _;
 use control::Action;
-use coordinator::{Line, RecordFiles, Records, Rendezvous, Told, World};
-use types::{Digest, Fence, Incarnation, MetricPoint, Rank, TaskName, WorkerId};
+use coordinator::{Line, Onlooker, RecordFiles, Surroundings, Told};
 
 use super::disk::OfficeDisk;
 use super::lock;
@@ -39,12 +38,9 @@ impl Drop for SimLine {
     }
 }
 
-pub(super) struct SimWorld {
-    pub(super) store: artifact::Store,
-    pub(super) rendezvous: Arc<Rendezvous>,
-    pub(super) records: Records<SimFiles>,
-    pub(super) out: Arc<Mutex<Out>>,
-}
+pub(super) type SimWorld = Surroundings<SimFiles, Watcher>;
+
+pub(super) struct Watcher(pub(super) Arc<Mutex<Out>>);
 
 pub(super) struct SimFiles {
     pub(super) disk: OfficeDisk,
@@ -78,43 +74,8 @@ impl RecordFiles for SimFiles {
     fn close(&mut self, _: &Path) {}
 }
 
-impl World for SimWorld {
-    fn has(&self, digest: &Digest) -> bool {
-        self.store.has(digest)
-    }
-
-    fn open_rendezvous(&mut self, fence: Fence, ranks: Vec<(Rank, WorkerId, Incarnation)>) {
-        self.rendezvous.open(fence, ranks);
-    }
-
-    fn close_rendezvous(&mut self, fence: Fence) {
-        self.rendezvous.close(fence);
-    }
-
-    fn metric(&mut self, task: &TaskName, fence: Fence, point: MetricPoint) -> io::Result<()> {
-        self.records.metric(task, fence, point)
-    }
-
-    fn log(
-        &mut self,
-        task: &TaskName,
-        fence: Fence,
-        rank: Rank,
-        first: u64,
-        lines: &[String],
-    ) -> io::Result<u64> {
-        self.records.log(task, fence, rank, first, lines)
-    }
-
-    fn sync_records(&mut self) -> bool {
-        self.records.sync()
-    }
-
-    fn close_records(&mut self, task: &TaskName, fence: Fence) {
-        self.records.close(task, fence);
-    }
-
+impl Onlooker for Watcher {
     fn notice(&mut self, action: Action) {
-        lock(&self.out).notices.push(action);
+        lock(&self.0).notices.push(action);
     }
 }
