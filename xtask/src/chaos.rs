@@ -29,17 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "building coordinator and worker",
         shell::cargo().args(["build", "--locked", "-p", "coordinator", "-p", "worker"]),
     )?;
-    let mut command = shell::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "system-tests",
-        "--bin",
-        "chaos",
-        "--",
-    ]);
+    let mut command = shell::system_program("chaos");
     command.args(["--kills", &args.kills.to_string()]);
     command.args(["--workers", &args.workers.to_string()]);
     if let Some(seed) = args.seed {

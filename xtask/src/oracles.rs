@@ -22,17 +22,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // cargo runs in the root of the workspace, the caller may be elsewhere
     let folder = std::path::absolute(&args.folder)
         .with_context(|| format!("{} is no path", args.folder.display()))?;
-    let mut command = shell::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "system-tests",
-        "--bin",
-        "oracles",
-        "--",
-    ]);
+    let mut command = shell::system_program("oracles");
     command.arg(folder);
     if args.short {
         command.arg("--short");

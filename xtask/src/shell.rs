@@ -75,3 +75,11 @@ pub(crate) fn works(program: &str, args: &[&str]) -> bool {
 fn program(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
+
+/// `cargo run` of a program of the system tests; its arguments are still to come.
+pub(crate) fn system_program(name: &str) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--locked", "-p", "system-tests"]);
+    command.args(["--bin", name, "--"]);
+    command
+}
